@@ -1,0 +1,65 @@
+"""How large an image may be. Checked from headers, before a single pixel is decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from images.errors import ImageTooLarge
+
+if TYPE_CHECKING:
+    from images.info import ImageInfo
+
+MIB = 1 << 20
+GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Upper bounds for one file; every field is inclusive.
+
+    `max_pixels` bounds width x height of one frame. `max_decoded_bytes` bounds all frames together, as stored.
+    `cpu_seconds` and `memory_bytes` bound the process that decodes (`images.sandbox`), over what the pixels need.
+    """
+
+    max_bytes: int = 512 * MIB
+    max_pixels: int = 100_000_000
+    max_side: int = 65_535
+    max_frames: int = 10_000
+    max_channels: int = 64
+    max_decoded_bytes: int = 4 * GIB
+    max_metadata_bytes: int = 16 * MIB
+    cpu_seconds: int = 60
+    memory_bytes: int = 1 * GIB
+
+    def check_bytes(self, size: int) -> None:
+        """Raise `ImageTooLarge` if a file of `size` bytes is over the limit."""
+        if size > self.max_bytes:
+            raise ImageTooLarge(f"The file has {size:,} bytes; the limit is {self.max_bytes:,}.")
+
+    def check(self, info: ImageInfo) -> None:
+        """Raise `ImageTooLarge` if what the header announces is over a limit."""
+        if max(info.width, info.height) > self.max_side:
+            raise ImageTooLarge(
+                f"The image is {info.width} x {info.height} pixels; the longest side allowed is {self.max_side:,}."
+            )
+        if info.width * info.height > self.max_pixels:
+            raise ImageTooLarge(
+                f"The image has {info.width * info.height:,} pixels ({info.width} x {info.height}); "
+                f"the limit is {self.max_pixels:,}."
+            )
+        if info.frames > self.max_frames:
+            raise ImageTooLarge(f"The file has {info.frames:,} pages or frames; the limit is {self.max_frames:,}.")
+        if info.channels > self.max_channels:
+            raise ImageTooLarge(f"The image has {info.channels} channels; the limit is {self.max_channels}.")
+        if info.decoded_bytes > self.max_decoded_bytes:
+            raise ImageTooLarge(
+                f"Decoded, the image would take {info.decoded_bytes:,} bytes; the limit is {self.max_decoded_bytes:,}."
+            )
+
+    def check_metadata(self, size: int) -> None:
+        """Raise `ImageTooLarge` if `size` bytes of profiles, EXIF and text are over the limit."""
+        if size > self.max_metadata_bytes:
+            raise ImageTooLarge(
+                f"The file's metadata takes {size:,} bytes; the limit is {self.max_metadata_bytes:,}. Strip it and retry."
+            )
