@@ -1,0 +1,104 @@
+"""The command line of the model, `python -m model --help`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from model import config, weights
+from model.data import read_training_set
+from model.errors import ModelError
+from model.session import train_in_folder
+from model.trainer import StepStats, Trainer
+
+app = typer.Typer(
+    help="Blind2Sound: denoise images, and train denoisers from noisy images alone.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+screen = Console(stderr=True)
+
+
+@app.callback()
+def main() -> None:
+    """Blind2Sound: denoise images, and train denoisers from noisy images alone."""
+
+
+@app.command()
+def train(
+    images: Annotated[Path, typer.Argument(help="Folder of images: noisy ones with --noise none, else clean ones.")],
+    run: Annotated[Path, typer.Argument(help="Folder of the run; a run found there is resumed.")],
+    preset: Annotated[str, typer.Option(help="Network size: paper or fast.")] = "fast",
+    channels: Annotated[int, typer.Option(help="1 gray, 3 RGB, 4 packed RAW.")] = 1,
+    objective: Annotated[str, typer.Option(help="blind2sound, blind2unblind or n2c (supervised).")] = "blind2sound",
+    noise: Annotated[str, typer.Option(help="Noise to add: PG1, PG2, PG3, blind or none.")] = "none",
+    fixed_noise: Annotated[bool, typer.Option(help="Draw the noise once an image, as a real set would.")] = False,
+    steps: Annotated[Optional[int], typer.Option(help="Budget in steps.")] = None,
+    minutes: Annotated[Optional[float], typer.Option(help="Budget in minutes.")] = None,
+    start_from: Annotated[Optional[str], typer.Option(help="Model to start with: a name or a .safetensors file.")] = None,
+    batch: Annotated[int, typer.Option(help="Crops a step.")] = 4,
+    crop: Annotated[int, typer.Option(help="Side of a crop in pixels.")] = 128,
+    phases: Annotated[int, typer.Option(help="Masker phases a step, 1 to 16.")] = 1,
+    basic_noise: Annotated[bool, typer.Option(help="The basic noise model M_B instead of M_E.")] = False,
+    regulariser: Annotated[float, typer.Option(help="Weight of the Cramer Gaussian loss.")] = 0.01,
+    lr: Annotated[float, typer.Option(help="Peak learning rate of f.")] = 1e-3,
+    estimator_lr_ratio: Annotated[float, typer.Option(help="g's learning rate over f's.")] = 0.1,
+    schedule: Annotated[str, typer.Option(help="cosine, or halving (the paper's).")] = "cosine",
+    ema: Annotated[float, typer.Option(help="Decay of the averaged weights; 0 turns averaging off.")] = 0.999,
+    gain_probability: Annotated[float, typer.Option(help="Share of crops darkened by a random gain.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 uses every core.")] = 0,
+    checkpoint_seconds: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 60.0,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the configuration and stop.")] = False,
+) -> None:
+    """Train a denoiser; SIGTERM or Ctrl-C saves a checkpoint, the same command goes on with it."""
+    if threads:
+        torch.set_num_threads(threads)
+    settings = config.TrainConfig(
+        network=config.network_preset(preset, channels),
+        estimator=config.estimator_preset(preset, channels),
+        objective=config.ObjectiveConfig(
+            name=objective, phases=phases, enhanced_noise=not basic_noise, regulariser=regulariser
+        ),
+        noise=noise, fixed_noise=fixed_noise, steps=steps, minutes=minutes, batch=batch, crop=crop, lr=lr,
+        estimator_lr_ratio=estimator_lr_ratio, schedule=schedule, ema=ema,  # type: ignore[arg-type]
+        gain_probability=gain_probability, seed=seed,
+    )  # fmt: skip
+    if dry_run:
+        typer.echo(json.dumps(settings.to_dict(), indent=2))
+        return
+    pictures = read_training_set(images, channels, lambda path, why: screen.print(f"left out {path.name}: {why}"))
+    base = weights.read(weights.resolve(start_from)) if start_from else None
+    trainer = Trainer(settings, pictures, _device(device), base.denoiser if base else None)
+    card: dict[str, Any] = {
+        "trained_by": objective, "preset": preset, "noise": noise, "images": len(pictures), "seed": seed,
+        "crops_a_step": [batch, crop, crop], "started_from": start_from,
+    }  # fmt: skip
+    done = _train_with_bar(trainer, run, card, checkpoint_seconds)
+    screen.print(f"{'done' if done else 'stopped'} at step {trainer.step}: {run / 'weights.safetensors'}")
+
+
+def _train_with_bar(trainer: Trainer, run: Path, card: dict[str, Any], checkpoint_seconds: float) -> bool:
+    columns = (BarColumn(), TextColumn("{task.percentage:5.1f} %"), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=screen, refresh_per_second=2, disable=not screen.is_terminal) as bar:
+        task = bar.add_task("", total=1.0)
+
+        def show(stats: StepStats) -> None:
+            bar.update(task, completed=stats.progress, description=f"step {stats.step} loss {stats.loss:.4f}")
+
+        return train_in_folder(trainer, run, card=card, checkpoint_seconds=checkpoint_seconds, on_step=show)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ModelError("no CUDA device here: use --device cpu")
+    return torch.device(name)

@@ -1,0 +1,25 @@
+"""What can go wrong with a user's input, in a user's words.
+
+ModelError (ValueError)
+├── WeightsError      the weights are missing or not ours
+├── InvalidArray      shape, type or values that cannot be denoised
+└── InvalidOption     an option outside its range
+"""
+
+from __future__ import annotations
+
+
+class ModelError(ValueError):
+    """Base of every error that the caller can mend; its text may be shown to users."""
+
+
+class WeightsError(ModelError):
+    """Weights are missing, damaged or made by another program."""
+
+
+class InvalidArray(ModelError):
+    """An array of a shape, type or content that cannot be denoised."""
+
+
+class InvalidOption(ModelError):
+    """An option outside its range."""

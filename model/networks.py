@@ -1,0 +1,190 @@
+"""Denoiser f and noise estimator g (Blind2Sound §3; sizes in `config.py`).
+
+Shapes stand at the end of tensor lines: B images, C channels, H × W pixels, T = C(C+1)/2 covariance entries.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.config import EstimatorConfig, NetworkConfig
+
+SLOPE = 0.1  # LeakyReLU slope of the authors' network
+
+
+def covariance_entries(channels: int) -> int:
+    """Entries of the upper-triangular factor A of Σ = A·Aᵀ: C(C+1)/2."""
+    return channels * (channels + 1) // 2
+
+
+class Denoiser(nn.Module):
+    """Common face of every f: an image in, its posterior mean and covariance factor out.
+
+    `stride` is the multiple that H and W must have; `halo` the radius of the receptive field in pixels, rounded up to
+    a multiple of the stride: pixels farther away cannot change an output.
+    """
+
+    stride: int
+    halo: int
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.channels = config.channels
+
+    def forward(self, noisy: Tensor) -> tuple[Tensor, Tensor]:
+        """Posterior of the clean image given a noisy one.
+
+        Args:
+            noisy: (B, C, H, W) in normalised units, H and W multiples of `stride`.
+
+        Returns:
+            mean (B, C, H, W) and the upper-triangular factor (B, T, H, W) of Σ_x = A·Aᵀ, row by row.
+        """
+        out = self.features(noisy)
+        return out[:, : self.channels], out[:, self.channels :]
+
+    def features(self, noisy: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C + T, H, W)
+        raise NotImplementedError
+
+
+class PaperUNet(Denoiser):
+    """The authors' U-Net: five poolings, concatenated skips, 1×1 tail (method.md §2, reference size)."""
+
+    stride = 32
+    halo = 256
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__(config)
+        c, w = config.channels, config.widths[0]
+        self.head = nn.Sequential(_conv3(c, w), _act(), _conv3(w, w), _act(), nn.MaxPool2d(2))
+        self.down = nn.ModuleList(
+            nn.Sequential(_conv3(w, w), _act(), *([nn.MaxPool2d(2)] if level < 4 else [])) for level in range(5)
+        )
+        # Skips: pooled tensors of the four upper levels, then the raw input.
+        self.up = nn.ModuleList(_double_conv(w + w if level == 0 else 2 * w + w, 2 * w) for level in range(4))
+        self.last = _double_conv(2 * w + c, 2 * w)
+        self.tail = nn.Sequential(
+            nn.Conv2d(2 * w, 2 * w, 1), _act(), nn.Conv2d(2 * w, 2 * w, 1), _act(),
+            nn.Conv2d(2 * w, c + covariance_entries(c), 1),
+        )  # fmt: skip
+
+    def features(self, noisy: Tensor) -> Tensor:
+        x = noisy - 0.5  # (B, C, H, W)
+        skips = [x]
+        h = self.head(x)  # (B, w, H/2, W/2)
+        for block in self.down:
+            skips.append(h)
+            h = block(h)
+        skips.pop()
+        for block in self.up:
+            h = block(torch.cat([_double(h), skips.pop()], 1))
+        out: Tensor = self.tail(self.last(torch.cat([_double(h), skips.pop()], 1)))
+        mean, factor = out.split([self.channels, out.shape[1] - self.channels], 1)
+        return torch.cat([mean + 0.5, factor], 1)
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(relu(conv(x))): two 3×3 convolutions, no normalisation layer."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = _conv3(width, width)
+        self.second = _conv3(width, width)
+        nn.init.zeros_(self.second.weight)  # starts as the identity: deep stacks train at once
+        nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.second(F.relu(self.first(x), inplace=True))
+        return out
+
+
+class ShuffleUNet(Denoiser):
+    """Our fast size: a residual U-Net on the 2×2 pixel-unshuffled image, skips added rather than concatenated.
+
+    The head returns x − y, so an image without noise is left alone from the first step on, and the mean level of the
+    input never has to pass through the weights.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__(config)
+        c, widths, blocks = config.channels, config.widths, config.blocks
+        levels = len(widths)
+        self.stride = 2**levels
+        # Radius in pixels: a 3×3 convolution at level l reaches 2^(l+1) pixels; the way down and up count both.
+        convs = [4 * n for n in blocks[:-1]] + [2 * blocks[-1]]
+        radius = 4 + sum(n * 2 ** (level + 1) for level, n in enumerate(convs)) + self.stride
+        self.halo = -(-radius // self.stride) * self.stride
+        self.head = _conv3(4 * c, widths[0])
+        self.encode = nn.ModuleList(_blocks(widths[level], blocks[level]) for level in range(levels))
+        self.down = nn.ModuleList(nn.Conv2d(widths[i], widths[i + 1], 2, stride=2) for i in range(levels - 1))
+        self.up = nn.ModuleList(nn.Conv2d(widths[i + 1], 4 * widths[i], 1) for i in range(levels - 1))
+        self.decode = nn.ModuleList(_blocks(widths[level], blocks[level]) for level in range(levels - 1))
+        self.tail = _conv3(widths[0], 4 * (c + covariance_entries(c)))
+        nn.init.zeros_(self.tail.weight)
+        nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
+        with torch.no_grad():  # diagonal of A starts at a plausible posterior std, never at the singular 0
+            for k in _diagonal_entries(c):
+                self.tail.bias.view(-1, 4)[c + k] = 0.03  # type: ignore[union-attr]
+
+    def features(self, noisy: Tensor) -> Tensor:
+        h = self.head(F.pixel_unshuffle(noisy - 0.5, 2))  # (B, w0, H/2, W/2)
+        skips: list[Tensor] = []
+        for encode, down in zip(self.encode, self.down, strict=False):
+            h = encode(h)
+            skips.append(h)
+            h = down(h)
+        h = self.encode[-1](h)
+        for up, decode in zip(reversed(self.up), reversed(self.decode), strict=True):
+            h = decode(F.pixel_shuffle(up(h), 2) + skips.pop())
+        out = F.pixel_shuffle(self.tail(h), 2)  # (B, C + T, H, W)
+        mean, factor = out.split([self.channels, out.shape[1] - self.channels], 1)
+        return torch.cat([noisy + mean, factor], 1)
+
+
+class MeanOnly(nn.Module):
+    """f reduced to what inference needs, the mean (method.md §3), with the covariance head's arithmetic cut away."""
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+
+    def forward(self, noisy: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
+        mean: Tensor = self.denoiser(noisy)[0]
+        return mean
+
+
+def build_denoiser(config: NetworkConfig) -> Denoiser:
+    """A denoiser with fresh weights, of the size in `config`."""
+    return PaperUNet(config) if config.architecture == "paper_unet" else ShuffleUNet(config)
+
+
+def _diagonal_entries(channels: int) -> list[int]:
+    """Positions of A's diagonal among its entries stored row by row."""
+    positions, start = [], 0
+    for row in range(channels):
+        positions.append(start)
+        start += channels - row
+    return positions
+
+
+def _conv3(inputs: int, outputs: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, padding=1)
+
+
+def _double_conv(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(_conv3(inputs, outputs), _act(), _conv3(outputs, outputs), _act())
+
+
+def _blocks(width: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*(ResidualBlock(width) for _ in range(count)))
+
+
+def _act() -> nn.Module:
+    return nn.LeakyReLU(SLOPE, inplace=True)
+
+
+def _double(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2, mode="nearest")

@@ -1,0 +1,180 @@
+"""Training objectives behind one seam: small callables from a batch to a loss and its parts.
+
+Another method of the field (Neighbor2Neighbor, Noise2Void, …) is one more class here and one more line in `build`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from model import covariance
+from model.config import ObjectiveConfig
+from model.estimator import NoiseEstimate, NoiseEstimator
+from model.losses import (
+    CramerGaussian,
+    adaptive_revisible,
+    noise_variance,
+    revisible_covariance,
+    revisible_mean,
+)
+from model.masker import at_phase, draw_phases, mask_phase, neighbour_average
+from model.networks import Denoiser
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a step sees. `clean` is None for methods that learn from noisy images alone.
+
+    Attributes:
+        noisy: (B, C, H, W) in normalised units, never clipped.
+        clean: (B, C, H, W) or None.
+        progress: share of the training that is done, 0 … 1.
+        generator: the step's own randomness.
+    """
+
+    noisy: Tensor
+    clean: Tensor | None
+    progress: float
+    generator: torch.Generator
+
+
+class Objective(Protocol):
+    """The seam: `needs_clean` says whether a batch must carry clean images."""
+
+    needs_clean: bool
+
+    def __call__(self, denoiser: Denoiser, estimator: NoiseEstimator | None, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """The loss to minimise and its parts by name, for the log."""
+        ...
+
+
+def visibility(progress: float, start: float, end: float, knee: float = 0.4) -> float:
+    """λ: `start` until `knee` of the training, then linear to `end` (method.md §3: 3 → 11 from 40 %)."""
+    return start + (end - start) * max(0.0, progress - knee) / (1 - knee)
+
+
+@dataclass
+class Blind2Sound:
+    """L = L_arv + w·L_est, f and g trained jointly (Blind2Sound §3; method.md §3).
+
+    The cost of a step with K phases is K trained passes and one visible pass without gradient.
+    """
+
+    config: ObjectiveConfig
+    needs_clean: bool = False
+    regulariser: CramerGaussian = field(init=False)
+    calls: int = 0
+
+    def __post_init__(self) -> None:
+        self.regulariser = CramerGaussian(stride=self.config.patch_stride)
+
+    def __call__(self, denoiser: Denoiser, estimator: NoiseEstimator | None, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        if estimator is None:
+            raise ValueError("blind2sound trains a noise estimator with the denoiser: give it one")
+        config = self.config
+        lam = visibility(batch.progress, config.visibility_start, config.visibility_end)
+        noise = estimator(batch.noisy)
+        arv = self._revisible(denoiser, batch, noise, lam)
+        loss, parts = arv, {"arv": arv.item(), "lambda": lam}
+        if config.regulariser and self.calls % config.regulariser_every == 0:
+            sigma2 = revisible_covariance(noise.variance_masked, noise.variance_visible, lam)
+            sigma2 = sigma2 if config.enhanced_noise else noise.variance_masked
+            est = self.regulariser(batch.noisy, noise.alpha, sigma2)
+            loss = loss + config.regulariser * config.regulariser_every * est
+            parts["est"] = est.item()
+        self.calls += 1
+        parts |= _noise_parts(noise, lam, config.enhanced_noise)
+        return loss, parts
+
+    def _revisible(self, denoiser: Denoiser, batch: Batch, noise: NoiseEstimate, lam: float) -> Tensor:
+        noisy = batch.noisy
+        with torch.no_grad():
+            mean_v, factor_v = denoiser(noisy)
+            sigma_v = covariance.outer_gram(factor_v)
+        average = neighbour_average(noisy)
+        phases = draw_phases(self.config.phases, batch.generator)
+        terms = []
+        for phase in phases:
+            mean_m, factor_m = denoiser(mask_phase(noisy, average, phase))
+            mean = revisible_mean(at_phase(mean_m, phase), at_phase(mean_v, phase), lam)
+            sigma_m = covariance.outer_gram(at_phase(factor_m, phase))
+            sigma_x = revisible_covariance(sigma_m, at_phase(sigma_v, phase), lam)
+            variance = noise_variance(mean, noise, lam, self.config.enhanced_noise)
+            terms.append(adaptive_revisible(at_phase(noisy, phase), mean, sigma_x, variance))
+        return torch.stack(terms).mean()
+
+
+@dataclass
+class Blind2Unblind:
+    """mean(d_m²) + mean((d_m + λ·d_v)²), d = output − y, λ 2 → 20 (Wang et al., CVPR 2022; method.md §6)."""
+
+    config: ObjectiveConfig
+    needs_clean: bool = False
+
+    def __call__(self, denoiser: Denoiser, estimator: NoiseEstimator | None, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        lam = visibility(batch.progress, 2.0, 20.0, knee=0.0)
+        noisy = batch.noisy
+        with torch.no_grad():
+            visible = denoiser(noisy)[0] - noisy
+        average = neighbour_average(noisy)
+        terms = []
+        for phase in draw_phases(self.config.phases, batch.generator):
+            mean_m = denoiser(mask_phase(noisy, average, phase))[0]
+            d_m = at_phase(mean_m, phase) - at_phase(noisy, phase)
+            d_v = at_phase(visible, phase)
+            terms.append((d_m**2).mean() + ((d_m + lam * d_v) ** 2).mean())
+        loss = torch.stack(terms).mean()
+        return loss, {"revisible": loss.item(), "lambda": lam}
+
+
+@dataclass
+class NoiseToClean:
+    """N2C, the supervised control: log-MSE of the mean and the Gaussian likelihood of the covariance.
+
+    The logarithm a crop weighs every noise level alike, which a blind model needs (its gradient is the mean PSNR's).
+    The covariance learns from the detached residual, so it never trades the mean's accuracy for its own.
+    """
+
+    config: ObjectiveConfig
+    needs_clean: bool = True
+    FLOOR = 1e-5  # mean squared error below which a crop is good enough (50 dB)
+    COVARIANCE_WEIGHT = 0.02
+
+    def __call__(self, denoiser: Denoiser, estimator: NoiseEstimator | None, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        assert batch.clean is not None
+        mean, factor = denoiser(batch.noisy)
+        residual = batch.clean - mean
+        mse = (residual**2).mean((1, 2, 3))
+        fidelity = torch.log(mse + self.FLOOR).mean()
+        # A tiny isotropic part keeps Σ_x invertible where the factor crosses 0.
+        floor = torch.full_like(residual, 1e-6)
+        sigma = covariance.add_diagonal(covariance.outer_gram(factor), floor)
+        likelihood = covariance.gaussian_nll(residual.detach(), sigma).mean()
+        loss = fidelity + self.COVARIANCE_WEIGHT * likelihood
+        return loss, {"log_mse": fidelity.item(), "nll": likelihood.item()}
+
+
+def build(config: ObjectiveConfig) -> Objective:
+    """The objective that `config` names.
+
+    Raises:
+        ValueError: no objective of that name.
+    """
+    kinds: dict[str, type[Blind2Sound] | type[Blind2Unblind] | type[NoiseToClean]] = {
+        "blind2sound": Blind2Sound,
+        "blind2unblind": Blind2Unblind,
+        "n2c": NoiseToClean,
+    }
+    if config.name not in kinds:
+        raise ValueError(f"unknown objective {config.name!r}: choose one of {', '.join(kinds)}")
+    return kinds[config.name](config)
+
+
+def _noise_parts(noise: NoiseEstimate, lam: float, enhanced: bool) -> dict[str, float]:
+    sigma2 = revisible_covariance(noise.variance_masked, noise.variance_visible, lam)
+    sigma2 = sigma2 if enhanced else noise.variance_masked
+    return {"alpha": noise.alpha.mean().item(), "sigma": sigma2.sqrt().mean().item()}
