@@ -1,0 +1,173 @@
+"""Bytes under keys: a folder by default, S3, Google or Azure storage by URL. A key names its job and attempt.
+
+jobs/<job id>/input            the upload
+jobs/<job id>/<attempt>/…      what one attempt made; counts only when the job's row names it
+models/<sha256>.safetensors    weights; never change
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+from urllib.parse import urlparse
+from urllib.request import url2pathname
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore, from_url
+
+from store.errors import BlobMissing, BlobStoreError, SettingsError
+
+if TYPE_CHECKING:  # exist for type checkers only
+    from obstore.store import ClientConfig, ObjectStore, RetryConfig
+
+CHUNK_BYTES = 1 << 20
+
+
+def input_key(job_id: str) -> str:
+    """Key of a job's upload."""
+    return f"jobs/{job_id}/input"
+
+
+def attempt_key(job_id: str, attempt: int, name: str) -> str:
+    """Key of a file that one attempt at a job makes."""
+    return f"jobs/{job_id}/{attempt}/{name}"
+
+
+def weights_key(sha256: str) -> str:
+    """Key of a model's weights."""
+    return f"models/{sha256}.safetensors"
+
+
+@dataclass(frozen=True)
+class BlobInfo:
+    """Size in bytes, entity tag and time of the last change of a blob."""
+
+    key: str
+    size: int
+    etag: str | None
+    modified: datetime
+
+
+class Blobs:
+    """A blob store. Every call is synchronous and safe from any thread."""
+
+    def __init__(self, url: str) -> None:
+        """Open the store at `url`: `file:///…` (made if missing), `s3://bucket/prefix`, `gs://…`, `az://…`.
+
+        Credentials come from the environment, as each cloud's own tools read them (`AWS_ACCESS_KEY_ID`, …).
+
+        Raises:
+            SettingsError: the URL means no store, or its folder cannot be written.
+        """
+        self._store = _open(url)
+
+    def put(self, key: str, data: bytes | IO[bytes]) -> None:
+        """Write bytes, or an open file from its position on, whole or not at all; readers see the old or the new.
+
+        Raises:
+            BlobStoreError: they are not stored.
+        """
+        with _translated(key):
+            obstore.put(self._store, key, data)
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Write a file's bytes, in parts when it is large; memory stays bounded.
+
+        Raises:
+            BlobStoreError: they are not stored.
+        """
+        with _translated(key):
+            obstore.put(self._store, key, path)
+
+    def get(self, key: str) -> bytes:
+        """All bytes of a blob.
+
+        Raises:
+            BlobMissing: there are none under this key.
+            BlobStoreError: the store failed.
+        """
+        with _translated(key):
+            return bytes(obstore.get(self._store, key).bytes())
+
+    def range(self, key: str, start: int, end: int) -> bytes:
+        """Bytes `start` to `end` (exclusive). Raises as `get` does."""
+        with _translated(key):
+            return bytes(obstore.get_range(self._store, key, start=start, end=end))
+
+    def stream(self, key: str, chunk_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
+        """The bytes in chunks. Raises as `get` does, on the first chunk."""
+        with _translated(key):
+            for chunk in obstore.get(self._store, key).stream(min_chunk_size=chunk_bytes):
+                yield bytes(chunk)
+
+    def head(self, key: str) -> BlobInfo:
+        """Facts about a blob without its bytes. Raises as `get` does."""
+        with _translated(key):
+            return _info(obstore.head(self._store, key))
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete blobs; those that do not exist are deleted already.
+
+        Raises:
+            BlobStoreError: the store failed; some may be left.
+        """
+        for key in keys:
+            with _translated(key):
+                try:
+                    obstore.delete(self._store, key)
+                except FileNotFoundError:
+                    continue
+
+    def below(self, prefix: str) -> Iterator[BlobInfo]:
+        """Every blob below a prefix (a whole path segment). Raises BlobStoreError."""
+        with _translated(prefix):
+            for batch in obstore.list(self._store, prefix=prefix):
+                yield from (_info(item) for item in batch)
+
+    def delete_job(self, job_id: str) -> None:
+        """Delete whatever any attempt at a job left. Raises BlobStoreError."""
+        self.delete([blob.key for blob in self.below(f"jobs/{job_id}")])
+
+    def check(self) -> None:
+        """Ask the store for one listing: raises BlobStoreError when it cannot answer (for /readyz)."""
+        with _translated("jobs"):
+            for _batch in obstore.list(self._store, prefix="health", chunk_size=1):
+                return
+
+
+def _open(url: str) -> ObjectStore:
+    parts = urlparse(url)
+    if parts.scheme != "file":
+        try:
+            client: ClientConfig = {"timeout": "60s", "connect_timeout": "5s", "allow_http": True}
+            retry: RetryConfig = {"max_retries": 3}
+            store: ObjectStore = from_url(url, config=None, client_options=client, retry_config=retry)
+            return store
+        except (BaseError, ValueError) as error:
+            raise SettingsError(f"B2S_BLOB_URL={url} names no blob store: {error}") from None
+    folder = Path(url2pathname(parts.path))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"The blob folder {folder} cannot be made: {error.strerror}; set B2S_DATA_DIR.") from None
+    return LocalStore(folder, automatic_cleanup=True)
+
+
+def _info(meta: obstore.ObjectMeta) -> BlobInfo:
+    return BlobInfo(meta["path"], meta["size"], meta["e_tag"], meta["last_modified"])
+
+
+@contextmanager
+def _translated(key: str) -> Iterator[None]:
+    """Say in our words what went wrong with `key`."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise BlobMissing(f"There are no bytes under {key}.") from None
+    except (BaseError, OSError) as error:
+        raise BlobStoreError(f"The blob store failed on {key}: {error}") from error

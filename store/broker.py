@@ -1,0 +1,89 @@
+"""The doorbell. A message is a job id and says only that there is work; the database knows which. A lost one costs a
+sweep, never a job.
+
+Celery on Redis, with no result backend: with one, a publisher waits 19 s for a broker that is down (measured on Celery
+5.7); without, for as long as the timeouts below say.
+"""
+
+from __future__ import annotations
+
+import structlog
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis import Redis, RedisError
+
+from store.job import JobKind
+from store.settings import Settings
+
+CONNECT_SECONDS = 1.0
+ANSWER_SECONDS = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+def celery_app(settings: Settings) -> Celery:
+    """The Celery application that gateways publish with and workers run; one place for its configuration."""
+    app = Celery("blind2sound", broker=settings.redis_url)
+    app.conf.update(
+        task_ignore_result=True,
+        task_default_queue=JobKind.DENOISE,
+        task_acks_late=False,  # the lease in the database decides who runs a job; a message kept back decides nothing
+        task_serializer="json",
+        accept_content=["json"],
+        broker_connection_retry_on_startup=True,
+        broker_connection_timeout=CONNECT_SECONDS,
+        broker_transport_options={
+            "socket_connect_timeout": CONNECT_SECONDS,
+            "socket_timeout": None,  # a worker's BRPOP waits for as long as nobody rings
+            "health_check_interval": 10,
+            "max_retries": 1,
+        },
+        worker_prefetch_multiplier=1,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_send_task_events=False,
+        worker_enable_remote_control=False,
+        worker_proc_alive_timeout=120.0,  # a pool child imports torch before it says that it is up
+        worker_soft_shutdown_timeout=float(settings.shutdown_seconds),
+        worker_enable_soft_shutdown_on_idle=False,
+    )
+    return app
+
+
+class Broker:
+    """Rings for workers. Safe from any thread; never raises: a job whose ring failed is rung for by the sweep."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._app = celery_app(settings)
+        self._app.conf.broker_transport_options |= {"socket_timeout": ANSWER_SECONDS}
+        self._redis = Redis.from_url(
+            settings.redis_url, socket_connect_timeout=CONNECT_SECONDS, socket_timeout=ANSWER_SECONDS
+        )
+
+    def ring(self, kind: JobKind, job_id: str) -> bool:
+        """Tell the workers of a kind that there is work; after the commit, off the event loop. False: not told."""
+        try:
+            self._app.send_task(kind, args=[job_id], queue=kind, retry=False, ignore_result=True)
+        except (OperationalError, RedisError, OSError) as error:
+            log.warning("ring_failed", job_id=job_id, kind=kind, reason=str(error))
+            return False
+        return True
+
+    def unheard(self, kind: JobKind) -> int | None:
+        """Messages of a kind that no worker has taken yet; None: Redis does not answer."""
+        try:
+            return int(self._redis.llen(kind))
+        except (RedisError, OSError):
+            return None
+
+    def answers(self) -> bool:
+        """Whether Redis answers (for /readyz)."""
+        try:
+            return bool(self._redis.ping())
+        except (RedisError, OSError):
+            return False
+
+    def close(self) -> None:
+        """Drop the connections."""
+        self._app.close()
+        self._redis.close()

@@ -1,0 +1,57 @@
+"""What the store refuses, in words for the person who asked.
+
+StoreError
+├── SettingsError        a variable has a value that cannot work
+├── JobNotFound          no such job for this tenant
+├── QueueFull            the backlog is at its bound; come back later
+├── IdempotencyConflict  the same key came with another body
+├── BlobMissing          no bytes under this key
+└── BlobStoreError       the blob store did not do what was asked; trying again may help
+"""
+
+from __future__ import annotations
+
+
+class StoreError(Exception):
+    """Base of all errors of this package."""
+
+
+class SettingsError(StoreError):
+    """A setting has a value that cannot work; the message names the variable."""
+
+
+class JobNotFound(StoreError):
+    """No job with this id belongs to the tenant."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"There is no job {job_id}.")
+        self.job_id = job_id
+
+
+class QueueFull(StoreError):
+    """The backlog is at its bound.
+
+    Attributes:
+        retry_after: seconds after which trying again makes sense.
+    """
+
+    def __init__(self, bound: int, retry_after: int) -> None:
+        super().__init__(f"{bound} jobs are waiting already; try again in {retry_after} s.")
+        self.bound = bound
+        self.retry_after = retry_after
+
+
+class IdempotencyConflict(StoreError):
+    """An idempotency key was used before with another body."""
+
+    def __init__(self, key: str, job_id: str) -> None:
+        super().__init__(f"Idempotency key {key!r} belongs to job {job_id}, made from another body; use a new key.")
+        self.job_id = job_id
+
+
+class BlobMissing(StoreError):
+    """There are no bytes under this key."""
+
+
+class BlobStoreError(StoreError):
+    """The blob store failed (network, permission, full disk); the same call may succeed later."""

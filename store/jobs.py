@@ -1,0 +1,460 @@
+"""The only module that writes job states. A transition is one conditional UPDATE; who loses a race changes nothing.
+
+    create ─► queued ─claim─► running ─finish──► succeeded
+                ▲                │ ├───fail────► failed
+                └─release, lease─┘ └──canceled─► canceled
+                   expired, hand_back
+
+The attempt number guards every write of a worker: a claim raises it, so a worker that slept through its lease writes to
+nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    RowMapping,
+    ScalarSelect,
+    and_,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+
+from store.database import from_now, single
+from store.errors import IdempotencyConflict, JobNotFound, QueueFull
+from store.job import (
+    FINAL,
+    Created,
+    Job,
+    JobError,
+    JobEvent,
+    JobKind,
+    JobState,
+    NewJob,
+    Outcome,
+    Page,
+    Progress,
+    QueueStats,
+    Signal,
+)
+from store.schema import job_events, jobs
+from store.settings import Settings
+
+__all__ = ["Job", "JobKind", "JobState", "Jobs"]
+
+c = jobs.c
+Values = Mapping[str, Any]
+Where = Sequence[ColumnElement[bool]]
+QUEUE_FULL_RETRY_SECONDS = 10
+
+
+class Jobs:
+    """Reads and changes jobs. Every call is synchronous and safe from any thread; none leaves a transaction open."""
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self._engine = engine
+        self._settings = settings
+
+    # ---- the gateway's side -------------------------------------------------------------------------------------
+
+    def create(self, new: NewJob) -> Created:
+        """Record a job as queued.
+
+        Its `turn` makes a round-robin between tenants (start-time fair queueing, Goyal et al. 1997): a tenant's next
+        job comes one round after its last one, but never before the round that runs now.
+
+        Raises:
+            QueueFull: B2S_MAX_QUEUED jobs of this kind wait already.
+            IdempotencyConflict: the tenant used the key before with another body.
+        """
+        try:
+            with self._engine.begin() as connection:
+                turn = self._next_turn(connection, new)
+                return Created(self._insert(connection, new, turn), replayed=False)
+        except IntegrityError:
+            if new.idempotency_key is None:
+                raise
+            return Created(self._replay(new), replayed=True)
+
+    def find_replay(self, tenant: str, idempotency_key: str, body_hash: str) -> Job | None:
+        """The job an idempotency key made before, or None. Cheap: ask before storing an upload.
+
+        Raises:
+            IdempotencyConflict: it was made from another body.
+        """
+        job = self._one(c.tenant == tenant, c.idempotency_key == idempotency_key)
+        if job is not None and job.body_hash != body_hash:
+            raise IdempotencyConflict(idempotency_key, job.id)
+        return job
+
+    def get(self, job_id: str, tenant: str | None = None) -> Job:
+        """One job; of one tenant when that is given.
+
+        Raises:
+            JobNotFound: there is none, or it is another tenant's.
+        """
+        job = self._one(c.id == job_id, *([] if tenant is None else [c.tenant == tenant]))
+        if job is None:
+            raise JobNotFound(job_id)
+        return job
+
+    def get_many(self, job_ids: Sequence[str]) -> dict[str, Job]:
+        """Jobs by id, one query per 500; the unknown are left out. One poller serves all waiting requests with it."""
+        found: dict[str, Job] = {}
+        with single(self._engine) as connection:
+            for start in range(0, len(job_ids), 500):  # SQLite allows 999 parameters
+                query = select(jobs).where(c.id.in_(job_ids[start : start + 500]))
+                found |= {row["id"]: Job.from_row(row) for row in connection.execute(query).mappings()}
+        return found
+
+    def page(
+        self,
+        tenant: str,
+        kind: JobKind | None = None,
+        state: JobState | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page:
+        """Jobs of a tenant, newest first. `cursor` is the last id of the page before."""
+        query = select(jobs).where(c.tenant == tenant).order_by(c.id.desc()).limit(limit + 1)
+        for column, value in ((c.kind, kind), (c.state, state)):
+            query = query if value is None else query.where(column == value)
+        query = query if cursor is None else query.where(c.id < cursor)
+        with single(self._engine) as connection:
+            page = [Job.from_row(row) for row in connection.execute(query).mappings()]
+        return Page(page[:limit], page[limit - 1].id if len(page) > limit else None)
+
+    def queue_positions(self, job_ids: Sequence[str]) -> dict[str, int]:
+        """Place in the queue, 1 is next, of those of the jobs that are queued; in one query."""
+        ahead = jobs.alias("ahead")
+        before = or_(ahead.c.turn < c.turn, and_(ahead.c.turn == c.turn, ahead.c.id <= c.id))
+        position = (
+            select(func.count())
+            .select_from(ahead)
+            .where(ahead.c.kind == c.kind, ahead.c.state == JobState.QUEUED, before)
+            .correlate(jobs)
+            .scalar_subquery()
+        )
+        query = select(c.id, position).where(c.id.in_(job_ids), c.state == JobState.QUEUED)
+        with single(self._engine) as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
+
+    def request_cancel(self, job_id: str, tenant: str | None = None) -> Job:
+        """Cancel a queued job at once, ask the worker of a running one to stop; a final job stays as it is.
+
+        Once this returns an unfinished job, it can end as `canceled` (or `failed`) only.
+
+        Raises:
+            JobNotFound: there is none, or it is another tenant's.
+        """
+        with self._engine.begin() as connection:
+            job = self._advance(
+                connection,
+                [c.id == job_id, c.state == JobState.QUEUED, *_of(tenant)],
+                self._ending(JobState.CANCELED) | {"cancel_requested": True},
+            )
+            if job is not None:
+                return job
+            connection.execute(
+                update(jobs)
+                .where(c.id == job_id, c.state == JobState.RUNNING, *_of(tenant))
+                .values(cancel_requested=True)
+            )
+        return self.get(job_id, tenant)
+
+    def events(self, job_id: str, after: int = 0, limit: int = 500) -> list[JobEvent]:
+        """History of a job behind event number `after`, oldest first. Read on while `Job.event_seq` is larger."""
+        e = job_events.c
+        query = select(job_events).where(e.job_id == job_id, e.seq > after).order_by(e.seq).limit(limit)
+        with single(self._engine) as connection:
+            return [JobEvent(**row) for row in connection.execute(query).mappings()]
+
+    # ---- the worker's side --------------------------------------------------------------------------------------
+
+    def claim(self, kind: JobKind, owner: str) -> Job | None:
+        """Take the queued job whose turn it is, with a lease; None when nothing may run.
+
+        The doorbell only says that there is work: which job runs is decided here, so a doubled or lost message changes
+        nothing.
+        """
+        candidate = self._next_in_turn(kind)
+        values = {
+            "state": JobState.RUNNING,
+            "attempt": c.attempt + 1,
+            "lease_owner": owner,
+            "lease_until": from_now(self._settings.lease_seconds),
+            "started_at": from_now(),
+        }
+        with self._engine.begin() as connection:
+            return self._advance(connection, [c.id == candidate, c.state == JobState.QUEUED], values)
+
+    def renew(self, job: Job, progress: Progress | None = None, phase: str | None = None) -> Signal:
+        """Keep the lease, store progress when given (with an event), and hear whether to go on."""
+        values: dict[str, Any] = {"lease_until": from_now(self._settings.lease_seconds)}
+        if progress is None and phase is None:
+            with single(self._engine) as connection:
+                statement = update(jobs).where(*_held(job)).values(values).returning(c.cancel_requested)
+                return _signal(connection.execute(statement).scalar_one_or_none())
+        if progress is not None:
+            values["progress"] = progress.to_dict()
+        if phase is not None:
+            values["phase"] = phase
+        with self._engine.begin() as connection:
+            renewed = self._advance(connection, _held(job), values, "progress")
+        return _signal(None if renewed is None else renewed.cancel_requested)
+
+    def finish(self, job: Job, outcome: Outcome) -> Job | None:
+        """Succeed; `canceled` instead if that was asked for. None: the attempt was lost, nothing counts."""
+        values = self._ending(JobState.SUCCEEDED) | {
+            "result_key": outcome.result_key,
+            "report_key": outcome.report_key,
+            "picture_key": outcome.picture_key,
+            "result": dict(outcome.result),
+            "progress": outcome.progress.to_dict(),
+            "timings": dict(outcome.timings),
+        }
+        with self._engine.begin() as connection:
+            return self._conclude(connection, job, values)
+
+    def fail(self, job: Job, error: JobError, timings: Mapping[str, float] | None = None) -> Job | None:
+        """Fail for good; `canceled` instead if that was asked for. None: the attempt was lost."""
+        values = self._ending(JobState.FAILED) | _error(error) | {"timings": dict(timings or {})}
+        with self._engine.begin() as connection:
+            return self._conclude(connection, job, values)
+
+    def canceled(self, job: Job) -> Job | None:
+        """The worker has stopped as it was asked to. None: the attempt was lost."""
+        with self._engine.begin() as connection:
+            return self._advance(connection, _held(job), self._ending(JobState.CANCELED))
+
+    def release(self, job: Job, error: JobError) -> Job | None:
+        """An attempt died for a reason that another may survive: queue the job again, or fail it after too many."""
+        with self._engine.begin() as connection:
+            return self._strike(connection, _held(job), error)
+
+    def hand_back(self, owner: str) -> list[Job]:
+        """Queue again, without a strike, whatever a stopping worker still holds."""
+        mine = [c.state == JobState.RUNNING, c.lease_owner == owner]
+        return self._for_each(mine, lambda connection, where: self._advance(connection, where, _REQUEUED))
+
+    # ---- the sweep's side ---------------------------------------------------------------------------------------
+
+    def requeue_expired(self, limit: int = 500) -> list[Job]:
+        """Queue again (or fail, after too many attempts) the running jobs whose worker let the lease expire."""
+        error = JobError("worker_lost", "The worker that ran this job died or stalled; every attempt ended that way.")
+        expired = [c.state == JobState.RUNNING, c.lease_until < from_now()]
+        return self._for_each(expired, lambda connection, where: self._strike(connection, where, error), limit)
+
+    def oldest_queued(self, kind: JobKind, limit: int) -> list[str]:
+        """Ids of the jobs that would be claimed next."""
+        query = select(c.id).where(c.kind == kind, c.state == JobState.QUEUED).order_by(c.turn, c.id).limit(limit)
+        with single(self._engine) as connection:
+            return list(connection.execute(query).scalars())
+
+    def stats(self, kind: JobKind) -> QueueStats:
+        """Length and age of a queue."""
+        counts = (
+            select(c.state, func.count(), func.min(c.created_at), from_now())
+            .where(c.kind == kind, c.state.in_((JobState.QUEUED, JobState.RUNNING)))
+            .group_by(c.state)
+        )
+        with single(self._engine) as connection:
+            found = {row[0]: row for row in connection.execute(counts)}
+        queued, running = found.get(JobState.QUEUED), found.get(JobState.RUNNING)
+        oldest = (queued[3] - queued[2]).total_seconds() if queued else 0.0
+        return QueueStats(queued[1] if queued else 0, running[1] if running else 0, max(oldest, 0.0))
+
+    def expired(self, limit: int = 100) -> list[str]:
+        """Ids of final jobs that kept their bytes for long enough; delete those, then call `purged`."""
+        query = select(c.id).where(c.state.in_(FINAL), c.expires_at < from_now(), c.purged_at.is_(None)).limit(limit)
+        with single(self._engine) as connection:
+            return list(connection.execute(query).scalars())
+
+    def purge(self, job_id: str) -> Job:
+        """Forget a job's bytes and history. Call it before deleting the blobs, so that nobody starts to read them.
+
+        Raises:
+            JobNotFound: there is none.
+        """
+        forget = {
+            "purged_at": from_now(),
+            "input_key": None,
+            "result_key": None,
+            "report_key": None,
+            "picture_key": None,
+        }
+        with self._engine.begin() as connection:
+            statement = update(jobs).where(c.id == job_id).values(forget).returning(jobs)
+            row = connection.execute(statement).mappings().one_or_none()
+            if row is None:
+                raise JobNotFound(job_id)
+            connection.execute(delete(job_events).where(job_events.c.job_id == job_id))
+            return Job.from_row(row)
+
+    def forget_old(self, limit: int = 500) -> int:
+        """Drop the rows of purged jobs that ended more than B2S_JOB_DAYS ago; how many."""
+        old = (
+            select(c.id)
+            .where(
+                c.state.in_(FINAL), c.purged_at.is_not(None), c.finished_at < from_now(-86400 * self._settings.job_days)
+            )
+            .limit(limit)
+        )
+        with self._engine.begin() as connection:
+            ids = list(connection.execute(old).scalars())
+            connection.execute(delete(jobs).where(c.id.in_(ids)))
+        return len(ids)
+
+    def known(self, job_ids: Sequence[str]) -> set[str]:
+        """Those of the ids whose bytes may exist; blobs of others are orphans."""
+        query = select(c.id).where(c.id.in_(job_ids), c.purged_at.is_(None))
+        with single(self._engine) as connection:
+            return set(connection.execute(query).scalars())
+
+    # ---- how --------------------------------------------------------------------------------------------------
+
+    def _one(self, *where: ColumnElement[bool]) -> Job | None:
+        with single(self._engine) as connection:
+            row = connection.execute(select(jobs).where(*where)).mappings().one_or_none()
+        return None if row is None else Job.from_row(row)
+
+    def _next_turn(self, connection: Connection, new: NewJob) -> int:
+        queued = (c.kind == new.kind, c.state == JobState.QUEUED)
+        mine = select(func.max(c.turn)).where(*queued, c.tenant == new.tenant).scalar_subquery()
+        length, running_round, my_last = connection.execute(
+            select(func.count(), func.min(c.turn), mine).select_from(jobs).where(*queued)
+        ).one()
+        if length >= self._settings.max_queued and not self._known_key(connection, new):
+            raise QueueFull(self._settings.max_queued, QUEUE_FULL_RETRY_SECONDS)
+        return max(running_round or 0, -1 if my_last is None else my_last) + (my_last is not None)
+
+    def _known_key(self, connection: Connection, new: NewJob) -> bool:
+        if new.idempotency_key is None:
+            return False
+        query = select(c.id).where(c.tenant == new.tenant, c.idempotency_key == new.idempotency_key)
+        return connection.execute(query).first() is not None
+
+    def _insert(self, connection: Connection, new: NewJob, turn: int) -> Job:
+        values = {
+            "id": new.id,
+            "tenant": new.tenant,
+            "kind": new.kind,
+            "state": JobState.QUEUED,
+            "turn": turn,
+            "attempt": 0,
+            "strikes": 0,
+            "cancel_requested": False,
+            "model": new.model,
+            "options": dict(new.options),
+            "input": dict(new.input),
+            "input_key": new.input_key,
+            "pixels": new.pixels,
+            "request_id": new.request_id,
+            "idempotency_key": new.idempotency_key,
+            "body_hash": new.body_hash,
+            "progress": Progress(unit=new.unit).to_dict(),
+            "event_seq": 1,
+            "timings": {},
+            "created_at": from_now(),
+        }
+        row = connection.execute(insert(jobs).values(values).returning(jobs)).mappings().one()
+        _record(connection, row, "state")
+        return Job.from_row(row)
+
+    def _replay(self, new: NewJob) -> Job:
+        job = self.find_replay(new.tenant, new.idempotency_key or "", new.body_hash or "")
+        if job is None:
+            raise JobNotFound(new.id)
+        return job
+
+    def _next_in_turn(self, kind: JobKind) -> ScalarSelect[str]:
+        waiting = jobs.alias("waiting").c
+        query = select(waiting.id).where(waiting.kind == kind, waiting.state == JobState.QUEUED)
+        cap = self._settings.max_running_per_tenant
+        if cap:
+            at_cap = select(c.tenant).where(c.kind == kind, c.state == JobState.RUNNING).group_by(c.tenant)
+            query = query.where(waiting.tenant.not_in(at_cap.having(func.count() >= cap).correlate(None)))
+        # SKIP LOCKED matters on PostgreSQL; SQLite has one writer at a time anyway.
+        return query.order_by(waiting.turn, waiting.id).limit(1).with_for_update(skip_locked=True).scalar_subquery()
+
+    def _conclude(self, connection: Connection, job: Job, values: Values) -> Job | None:
+        """End a held job as `values` say, or as canceled if somebody asked for that in the meantime."""
+        ended = self._advance(connection, [*_held(job), ~c.cancel_requested], values)
+        return ended or self._advance(connection, _held(job), self._ending(JobState.CANCELED))
+
+    def _strike(self, connection: Connection, where: Where, error: JobError) -> Job | None:
+        more = c.strikes + 1 < self._settings.max_attempts
+        struck: Values = {"strikes": c.strikes + 1}
+        return (
+            self._advance(connection, [*where, c.cancel_requested], self._ending(JobState.CANCELED))
+            or self._advance(connection, [*where, more], {**_REQUEUED, **struck})
+            or self._advance(connection, where, {**self._ending(JobState.FAILED), **_error(error), **struck})
+        )
+
+    def _for_each(self, where: Where, change: Callable[[Connection, Where], Job | None], limit: int = 500) -> list[Job]:
+        """Change jobs one by one, each only if it still is what `where` says."""
+        with self._engine.begin() as connection:
+            ids = connection.execute(select(c.id).where(*where).limit(limit)).scalars().all()
+            changed = [change(connection, [c.id == job_id, *where]) for job_id in ids]
+        return [job for job in changed if job is not None]
+
+    def _ending(self, state: JobState) -> dict[str, Any]:
+        return {
+            "state": state,
+            "lease_owner": None,
+            "lease_until": None,
+            "finished_at": from_now(),
+            "expires_at": from_now(3600 * self._settings.result_hours),
+        }
+
+    def _advance(self, connection: Connection, where: Where, values: Values, event: str = "state") -> Job | None:
+        """The one way a job changes: if it is still what `where` says, and with a line in its history."""
+        statement = update(jobs).where(*where).values({**values, "event_seq": c.event_seq + 1}).returning(jobs)
+        row = connection.execute(statement).mappings().one_or_none()
+        if row is None:
+            return None
+        _record(connection, row, event)
+        return Job.from_row(row)
+
+
+_REQUEUED: Values = {"state": JobState.QUEUED, "lease_owner": None, "lease_until": None, "phase": None}
+
+
+def _held(job: Job) -> list[ColumnElement[bool]]:
+    """Condition: the attempt that `job` was read in still runs."""
+    return [c.id == job.id, c.state == JobState.RUNNING, c.attempt == job.attempt]
+
+
+def _of(tenant: str | None) -> list[ColumnElement[bool]]:
+    return [] if tenant is None else [c.tenant == tenant]
+
+
+def _error(error: JobError) -> dict[str, Any]:
+    return {"error_code": error.code, "error_detail": error.detail}
+
+
+def _signal(cancel_requested: bool | None) -> Signal:
+    if cancel_requested is None:
+        return Signal.LOST
+    return Signal.CANCEL if cancel_requested else Signal.CONTINUE
+
+
+def _record(connection: Connection, row: RowMapping, event: str) -> None:
+    data: dict[str, Any] = {"state": row["state"], "attempt": row["attempt"]}
+    if event == "progress":
+        data = {"phase": row["phase"], **row["progress"]}
+    elif row["error_code"]:
+        data["error"] = {"code": row["error_code"], "detail": row["error_detail"]}
+    connection.execute(
+        insert(job_events).values(job_id=row["id"], seq=row["event_seq"], type=event, data=data, at=from_now())
+    )

@@ -1,0 +1,101 @@
+"""The register of models: base models and fine-tuned ones, immutable, with their cards and the key of their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Engine, delete, insert, or_, select
+
+from store.database import from_now, single
+from store.errors import StoreError
+from store.schema import models
+
+c = models.c
+
+
+class ModelNotFound(StoreError):
+    """No model with this id belongs to the tenant."""
+
+    def __init__(self, model_id: str) -> None:
+        super().__init__(f"There is no model {model_id}.")
+        self.model_id = model_id
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model. `tenant` None: a base model, everybody's; its id is its name (`base-gray`)."""
+
+    id: str
+    tenant: str | None
+    name: str
+    channels: int
+    base_model: str | None
+    card: Mapping[str, Any]
+    weights_key: str
+    weights_bytes: int
+    sha256: str
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class ModelPage:
+    """Models, newest first, and the cursor of the next page (None: that was all)."""
+
+    models: list[Model]
+    next_cursor: str | None
+
+
+class Models:
+    """Reads and registers models. Every call is synchronous and safe from any thread."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def register(
+        self,
+        model_id: str,
+        name: str,
+        channels: int,
+        card: Mapping[str, Any],
+        weights_key: str,
+        weights_bytes: int,
+        sha256: str,
+        tenant: str | None = None,
+        base_model: str | None = None,
+    ) -> None:
+        """Record a model. The same id and weights again change nothing; a base model's new weights replace its row."""
+        values = {
+            "id": model_id, "tenant": tenant, "name": name, "channels": channels, "base_model": base_model,
+            "card": dict(card), "weights_key": weights_key, "weights_bytes": weights_bytes, "sha256": sha256,
+            "created_at": from_now(),
+        }  # fmt: skip
+        with self._engine.begin() as connection:
+            known = connection.execute(select(c.sha256).where(c.id == model_id)).scalar_one_or_none()
+            if known == sha256:
+                return
+            connection.execute(delete(models).where(c.id == model_id))
+            connection.execute(insert(models).values(values))
+
+    def get(self, model_id: str, tenant: str) -> Model:
+        """One model: a base model or one of the tenant's.
+
+        Raises:
+            ModelNotFound: there is none, or it is another tenant's.
+        """
+        query = select(models).where(c.id == model_id, or_(c.tenant.is_(None), c.tenant == tenant))
+        with single(self._engine) as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        if row is None:
+            raise ModelNotFound(f"There is no model {model_id!r}.")
+        return Model(**row)
+
+    def page(self, tenant: str, limit: int = 50, cursor: str | None = None) -> ModelPage:
+        """Models a tenant may use, by descending id (fine-tuned newest first, then base). `cursor`: last id before."""
+        query = select(models).where(or_(c.tenant.is_(None), c.tenant == tenant)).order_by(c.id.desc()).limit(limit + 1)
+        query = query if cursor is None else query.where(c.id < cursor)
+        with single(self._engine) as connection:
+            page = [Model(**row) for row in connection.execute(query).mappings()]
+        return ModelPage(page[:limit], page[limit - 1].id if len(page) > limit else None)

@@ -1,0 +1,85 @@
+"""The tables. Alembic's revisions in `migrations/` build them; a test compares both."""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import UniqueConstraint as Unique
+
+from store.database import UtcDateTime
+
+metadata = MetaData()
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    # The queue: `turn` is the round of the round-robin between tenants in which the job runs (see Jobs.create)
+    Column("turn", BigInteger, nullable=False),
+    Column("attempt", Integer, nullable=False),  # claims so far; the number of the running one guards every write
+    Column("strikes", Integer, nullable=False),  # attempts that died; handing a job back at shutdown is none
+    Column("lease_owner", String(128)),
+    Column("lease_until", UtcDateTime),
+    Column("cancel_requested", Boolean, nullable=False),
+    # What was asked
+    Column("model", String(200)),
+    Column("options", JSON, nullable=False),
+    Column("input", JSON, nullable=False),  # what the probe saw: format, width, height, channels, dtype, frames…
+    Column("input_key", Text),
+    Column("pixels", BigInteger, nullable=False),  # width × height × frames; of all images for a set
+    Column("request_id", String(128)),
+    Column("idempotency_key", String(255)),
+    Column("body_hash", String(64)),
+    # How far it is
+    Column("phase", String(32)),
+    Column("progress", JSON, nullable=False),
+    Column("event_seq", Integer, nullable=False),
+    # What came out
+    Column("result_key", Text),
+    Column("report_key", Text),
+    Column("picture_key", Text),
+    Column("result", JSON(none_as_null=True)),
+    Column("timings", JSON, nullable=False),
+    Column("error_code", String(64)),
+    Column("error_detail", Text),
+    # When
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime),
+    Column("finished_at", UtcDateTime),
+    Column("expires_at", UtcDateTime),
+    Column("purged_at", UtcDateTime),
+    Unique("tenant", "idempotency_key", name="jobs_idempotency"),
+    Index("jobs_queue", "kind", "state", "turn", "id"),
+    Index("jobs_turns", "kind", "state", "tenant", "turn"),
+    Index("jobs_listing", "tenant", "id"),
+    Index("jobs_leases", "state", "lease_until"),
+    Index("jobs_expiry", "state", "expires_at"),
+)
+
+job_events = Table(
+    "job_events",
+    metadata,
+    Column("job_id", String(40), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("type", String(16), nullable=False),  # `state` or `progress`
+    Column("data", JSON, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+)
+
+models = Table(
+    "models",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("tenant", String(64)),  # NULL: a base model, everybody's
+    Column("name", String(200), nullable=False),
+    Column("channels", Integer, nullable=False),
+    Column("base_model", String(64)),
+    Column("card", JSON, nullable=False),
+    Column("weights_key", Text, nullable=False),
+    Column("weights_bytes", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Index("models_listing", "tenant", "id"),
+)
