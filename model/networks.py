@@ -19,7 +19,7 @@ def covariance_entries(channels: int) -> int:
     return channels * (channels + 1) // 2
 
 
-class Denoiser(nn.Module):
+class DenoiserNetwork(nn.Module):
     """Common face of every f: an image in, its posterior mean and covariance factor out.
 
     `stride` is the multiple that H and W must have; `halo` the radius of the receptive field in pixels, rounded up to
@@ -50,7 +50,7 @@ class Denoiser(nn.Module):
         raise NotImplementedError
 
 
-class PaperUNet(Denoiser):
+class PaperUNet(DenoiserNetwork):
     """The authors' U-Net: five poolings, concatenated skips, 1×1 tail (method.md §2, reference size)."""
 
     stride = 32
@@ -101,7 +101,7 @@ class ResidualBlock(nn.Module):
         return out
 
 
-class ShuffleUNet(Denoiser):
+class ShuffleUNet(DenoiserNetwork):
     """Our fast size: a residual U-Net on the 2×2 pixel-unshuffled image, skips added rather than concatenated.
 
     The head returns x − y, so an image without noise is left alone from the first step on, and the mean level of the
@@ -147,7 +147,7 @@ class ShuffleUNet(Denoiser):
 class MeanOnly(nn.Module):
     """f reduced to what inference needs, the mean (method.md §3), with the covariance head's arithmetic cut away."""
 
-    def __init__(self, denoiser: Denoiser) -> None:
+    def __init__(self, denoiser: DenoiserNetwork) -> None:
         super().__init__()
         self.denoiser = denoiser
 
@@ -156,7 +156,7 @@ class MeanOnly(nn.Module):
         return mean
 
 
-def build_denoiser(config: NetworkConfig) -> Denoiser:
+def build_denoiser(config: NetworkConfig) -> DenoiserNetwork:
     """A denoiser with fresh weights, of the size in `config`."""
     return PaperUNet(config) if config.architecture == "paper_unet" else ShuffleUNet(config)
 

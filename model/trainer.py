@@ -23,7 +23,7 @@ from model.checkpoint import Checkpoint
 from model.config import TrainConfig
 from model.data import CropSampler, Pixels, full_scale
 from model.estimator import NoiseEstimator
-from model.networks import Denoiser, build_denoiser
+from model.networks import DenoiserNetwork, build_denoiser
 from model.noise import PoissonGaussian, draw_level
 
 
@@ -63,7 +63,7 @@ class Trainer:
     config: TrainConfig
     images: Sequence[Pixels]
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    start_from: Denoiser | None = None
+    start_from: DenoiserNetwork | None = None
     step: int = 0
     elapsed: float = 0.0
 
@@ -134,7 +134,7 @@ class Trainer:
             self.step, progress, self.elapsed, loss.item(), parts, lr, norm.item(), config.batch / seconds
         )
 
-    def published(self) -> Denoiser:
+    def published(self) -> DenoiserNetwork:
         """The denoiser to ship: the averaged weights, or the last ones without averaging."""
         return self.average if self.config.ema else self.denoiser
 

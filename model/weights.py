@@ -15,7 +15,7 @@ from torch import Tensor
 
 from model.config import NetworkConfig
 from model.errors import WeightsError
-from model.networks import Denoiser, build_denoiser
+from model.networks import DenoiserNetwork, build_denoiser
 
 SHIPPED = Path(__file__).parent / "weights"
 
@@ -23,7 +23,7 @@ SHIPPED = Path(__file__).parent / "weights"
 class Published(NamedTuple):
     """A denoiser read from a file, its card and the SHA-256 of the file."""
 
-    denoiser: Denoiser
+    denoiser: DenoiserNetwork
     card: dict[str, Any]
     sha256: str
 
@@ -46,14 +46,14 @@ def resolve(name_or_path: str | Path) -> Path:
     return path
 
 
-def to_bytes(denoiser: Denoiser, card: dict[str, Any]) -> bytes:
+def to_bytes(denoiser: DenoiserNetwork, card: dict[str, Any]) -> bytes:
     """Weights, config and card as the bytes of a safetensors file."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in denoiser.state_dict().items()}
     metadata = {"network": json.dumps(denoiser.config.to_dict()), "card": json.dumps(card, sort_keys=True)}
     return save(tensors, metadata)
 
 
-def write(path: Path, denoiser: Denoiser, card: dict[str, Any]) -> None:
+def write(path: Path, denoiser: DenoiserNetwork, card: dict[str, Any]) -> None:
     """Write weights so that a reader sees the old file or the new one, never half of one."""
     write_atomic(path, to_bytes(denoiser, card))
 

@@ -1,0 +1,290 @@
+"""Denoise arrays: the border between NumPy outside and torch inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model import covariance, normalise, report, tiling, weights
+from model.errors import InvalidArray, InvalidOption
+from model.estimate import NoiseCurve
+from model.networks import DenoiserNetwork
+from model.normalise import Normalisation
+from model.report import Report
+
+Array = NDArray[Any]
+OnTile = Callable[[int, int], None]
+
+CPU_TILE = 1024
+GPU_TILE = 2048
+SMALLEST_TILE = 128
+REPORT_PIXELS = 1 << 20  # sampled for the report; a larger sample changes no digit that is shown
+REPORT_WINDOW = 512
+
+
+@dataclass
+class Denoiser:
+    """A trained denoiser, ready for images. Make one with `Denoiser.load`.
+
+    Attributes:
+        name: the shipped name or the file's stem.
+        channels: image channels the network takes at once.
+        card: how the model was made.
+        sha256: of the weights file.
+        out_of_memory_retries: how often a tile was halved because the GPU was full.
+    """
+
+    name: str
+    network: DenoiserNetwork
+    card: dict[str, Any]
+    sha256: str
+    device: torch.device
+    out_of_memory_retries: int = field(default=0, init=False)
+
+    @classmethod
+    def load(cls, name_or_path: str | Path, device: str = "auto") -> Denoiser:
+        """A shipped model by name (`base-gray`, `base-rgb`) or any weights file of this program.
+
+        Args:
+            device: `auto` (CUDA when there is one), `cpu` or `cuda`.
+
+        Raises:
+            WeightsError: no such model, or not one of this program's files.
+        """
+        path = weights.resolve(name_or_path)
+        published = weights.read(path)
+        where = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu"))
+        network = published.denoiser.requires_grad_(False).to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return cls(path.stem, network, published.card, published.sha256, where)
+
+    @property
+    def channels(self) -> int:
+        return self.network.channels
+
+    def denoise(
+        self,
+        array: Array,
+        *,
+        strength: float = 1.0,
+        normalize: str | Normalisation = "auto",
+        tile: int | None = None,
+        on_tile: OnTile | None = None,
+    ) -> Array:
+        """The denoised array, of the same shape and type.
+
+        Args:
+            array: (H, W), (H, W, C) or (N, H, W, C); integers of up to 32 bits or floats. A stack is normalised once.
+                With a gray model every channel is denoised by itself.
+            strength: share of the estimated noise that is taken out, 0 … 1.
+            normalize: `auto` (percentiles to [0, 1]), `dtype` (integers by their full scale), `none`, or a map.
+            tile: side of a tile's core in pixels; the default fits the device.
+            on_tile: called with (done, total) after each tile; what it raises ends the work and reaches the caller.
+
+        Raises:
+            InvalidArray: shape, type or values that cannot be denoised.
+            InvalidOption: an option outside its range.
+        """
+        return self._run(array, strength, normalize, tile, on_tile, None)
+
+    def denoise_with_report(
+        self,
+        array: Array,
+        *,
+        strength: float = 1.0,
+        normalize: str | Normalisation = "auto",
+        tile: int | None = None,
+        on_tile: OnTile | None = None,
+        report: bool = True,
+    ) -> tuple[Array, Report | None]:
+        """As `denoise`, with the report of what was done (None with `report=False`)."""
+        evidence = _Evidence() if report else None
+        out = self._run(array, strength, normalize, tile, on_tile, evidence)
+        return out, evidence.report(array) if evidence else None
+
+    def _run(
+        self,
+        array: Array,
+        strength: float,
+        normalize: str | Normalisation,
+        tile: int | None,
+        on_tile: OnTile | None,
+        evidence: _Evidence | None,
+    ) -> Array:
+        if not 0.0 <= strength <= 1.0:
+            raise InvalidOption(f"strength must be between 0 and 1, not {strength}")
+        stack = self._as_stack(array)
+        scaling = normalize if isinstance(normalize, Normalisation) else normalise.choose(stack, normalize)
+        out = array.copy()
+        if strength == 0.0 and evidence is None:
+            return out
+        out_stack = self._as_stack(out)
+        groups = list(self._channel_groups(stack.shape[-1]))
+        tiles = self._tiles(stack.shape[1], stack.shape[2], tile)
+        total = len(stack) * len(groups) * len(tiles)
+        if evidence:
+            evidence.begin(scaling, total)
+        done = 0
+        for page, out_page in zip(stack, out_stack, strict=True):
+            for group in groups:
+                for place in tiles:
+                    self._denoise_tile(page[..., group], out_page[..., group], place, scaling, strength, evidence)
+                    done += 1
+                    if on_tile:
+                        on_tile(done, total)
+        return out
+
+    def _denoise_tile(
+        self,
+        page: Array,
+        out: Array,
+        place: tiling.Tile,
+        scaling: Normalisation,
+        strength: float,
+        evidence: _Evidence | None,
+    ) -> None:
+        """Denoise one tile of `page` (H, W, c) into `out`, a view of the same shape."""
+        window = tiling.read_window(page, place.window)
+        unit = np.ascontiguousarray(scaling.to_unit(window).transpose(2, 0, 1))  # (c, h, w)
+        mean, variance = self._infer(unit, evidence is not None)
+        rows, columns = place.core
+        rows = slice(rows.start, min(rows.stop, page.shape[0]))
+        columns = slice(columns.start, min(columns.stop, page.shape[1]))
+        inner = (
+            slice(None),
+            slice(place.inner[0].start, place.inner[0].start + rows.stop - rows.start),
+            slice(place.inner[1].start, place.inner[1].start + columns.stop - columns.start),
+        )
+        residual = mean[inner] - unit[inner]  # (c, h, w), what is added to the noisy pixels at full strength
+        if evidence:
+            assert variance is not None
+            evidence.add(unit[inner], mean[inner], variance[inner])
+        if strength > 0:
+            change = residual.transpose(1, 2, 0) * np.float32(strength * scaling.scale)
+            _add_in_place(out[rows, columns], change)
+
+    def _infer(self, unit: NDArray[np.float32], with_variance: bool) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """μ and, when asked for, the diagonal of Σ_x of one padded window (c, h, w)."""
+        while True:
+            try:
+                return self._forward(unit, with_variance)
+            except torch.cuda.OutOfMemoryError:
+                if min(unit.shape[1:]) < 2 * SMALLEST_TILE:
+                    raise
+            # Outside the except block: the exception holds the tensors that filled the card.
+            self.out_of_memory_retries += 1
+            torch.cuda.empty_cache()
+            return self._infer_in_quarters(unit, with_variance)
+
+    def _infer_in_quarters(
+        self, unit: NDArray[np.float32], with_variance: bool
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        channels, height, width = unit.shape
+        mean = np.empty_like(unit)
+        variance = np.empty_like(unit) if with_variance else None
+        network = self.network
+        half = max(height, width) // 2
+        for place in tiling.plan(height, width, size=half, halo=network.halo, stride=network.stride):
+            part, spread = self._infer(np.ascontiguousarray(unit[:, *place.window]), with_variance)
+            mean[:, *place.core] = part[:, *place.inner]
+            if variance is not None and spread is not None:
+                variance[:, *place.core] = spread[:, *place.inner]
+        return mean, variance
+
+    @torch.inference_mode()
+    def _forward(self, unit: NDArray[np.float32], with_variance: bool) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        noisy = torch.from_numpy(unit)[None].to(self.device).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda"):
+            mean, factor = self.network(noisy)
+        variance = covariance.diagonal_of(covariance.outer_gram(factor.float())) if with_variance else None
+        return mean.float().cpu().numpy()[0], None if variance is None else variance.cpu().numpy()[0]
+
+    def _tiles(self, height: int, width: int, tile: int | None) -> list[tiling.Tile]:
+        stride = self.network.stride
+        size = tile or (GPU_TILE if self.device.type == "cuda" else CPU_TILE)
+        if size < 1:
+            raise InvalidOption(f"tile must be a positive number of pixels, not {tile}")
+        padded = (tiling.padded_side(height, stride), tiling.padded_side(width, stride))
+        return tiling.plan(*padded, size=size, halo=self.network.halo, stride=stride)
+
+    def _channel_groups(self, channels: int) -> Iterator[slice]:
+        """Channels that go through the network together."""
+        if channels == self.channels:
+            yield slice(0, channels)
+        elif self.channels == 1:
+            yield from (slice(c, c + 1) for c in range(channels))
+        else:
+            raise InvalidArray(
+                f"{self.name} takes {self.channels} channels and the image has {channels}: use base-gray, which takes "
+                "any number, one by one"
+            )
+
+    def _as_stack(self, array: Array) -> Array:
+        """Any accepted array as a view (N, H, W, C)."""
+        if array.dtype.kind not in "uif" or (array.dtype.kind in "ui" and array.dtype.itemsize > 4):
+            raise InvalidArray(f"arrays of type {array.dtype} cannot be denoised: use uint8, uint16 or float32")
+        if array.size == 0 or array.ndim not in (2, 3, 4):
+            raise InvalidArray(f"shape {array.shape} is none of (H, W), (H, W, C), (N, H, W, C), or it is empty")
+        normalise.require_finite(array)
+        if array.ndim == 2:
+            return array[None, :, :, None]
+        return array[None] if array.ndim == 3 else array
+
+
+@dataclass
+class _Evidence:
+    """Gathers, tile by tile, what the report is made from; memory is bounded."""
+
+    curve: NoiseCurve = field(default_factory=NoiseCurve)
+    samples: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = field(default_factory=list)
+    scaling: Normalisation = Normalisation(0.0, 1.0)
+    every: int = 1
+    seen: int = 0
+    pixels: int = 0
+    posterior: float = 0.0
+
+    def begin(self, scaling: Normalisation, tiles: int) -> None:
+        self.scaling = scaling
+        self.every = max(1, tiles * REPORT_WINDOW**2 // REPORT_PIXELS)
+
+    def add(self, noisy: NDArray[np.float32], mean: NDArray[np.float32], variance: NDArray[np.float32]) -> None:
+        self.curve.add(noisy, mean, variance)
+        self.posterior += float(variance.sum(dtype=np.float64))
+        self.pixels += variance.size
+        if self.seen % self.every == 0:
+            window = (slice(None), slice(0, REPORT_WINDOW), slice(0, REPORT_WINDOW))
+            self.samples.append((noisy[window].copy(), mean[window].copy()))
+        self.seen += 1
+
+    def report(self, array: Array) -> Report:
+        return report.measure(
+            self.samples,
+            self.curve.fit(),
+            posterior_variance=self.posterior / max(1, self.pixels),
+            clipped_share=_clipped_share(array),
+            normalisation=self.scaling,
+        )
+
+
+def _clipped_share(array: Array) -> float:
+    """Share of values at the ends of an integer type's range; floats have no such ends."""
+    if array.dtype.kind != "u":
+        return 0.0
+    step = max(1, array.size // REPORT_PIXELS)
+    values = array.reshape(-1)[:: step | 1]
+    return float(np.mean((values == 0) | (values == np.iinfo(array.dtype).max)))
+
+
+def _add_in_place(pixels: Array, change: NDArray[np.float32]) -> None:
+    """pixels += change, rounded and clipped to an integer type's range."""
+    if pixels.dtype.kind == "f":
+        pixels += change.astype(pixels.dtype)
+        return
+    limits = np.iinfo(pixels.dtype)
+    wide = np.float64 if pixels.dtype.itemsize > 2 else np.float32
+    pixels[...] = np.clip(np.rint(pixels.astype(wide) + change), limits.min, limits.max).astype(pixels.dtype)

@@ -1,0 +1,83 @@
+"""Noise of an image from the denoiser's own posterior.
+
+For the posterior mean μ and covariance Σ_x of Blind2Sound, E[(y − x)² | y] = (y − μ)² + Σ_x: the residual's square alone
+falls short of the noise by just what the denoiser could not know. Averaged over pixels of equal μ this is a point of
+the noise curve, Var[y|x] = α·x + σ², which a weighted line fits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+BINS = 128
+LOW, HIGH = -0.25, 1.5  # means outside are counted in the end bins
+SMALLEST_COUNT = 32
+
+
+@dataclass(frozen=True)
+class NoiseFit:
+    """α and σ in normalised units, and the curve they were fitted to (points with enough pixels, ascending)."""
+
+    alpha: float
+    sigma: float
+    mean: NDArray[np.float64]
+    variance: NDArray[np.float64]
+    count: NDArray[np.float64]
+
+    def variance_at(self, mean: NDArray[np.floating]) -> NDArray[np.floating]:
+        """α·max(x, 0) + σ²."""
+        return self.alpha * np.maximum(mean, 0) + self.sigma**2
+
+
+@dataclass
+class NoiseCurve:
+    """Running sums of the noise curve, a tile at a time; memory does not grow with the image."""
+
+    count: NDArray[np.float64] = field(default_factory=lambda: np.zeros(BINS))
+    mean: NDArray[np.float64] = field(default_factory=lambda: np.zeros(BINS))
+    variance: NDArray[np.float64] = field(default_factory=lambda: np.zeros(BINS))
+
+    def add(self, noisy: NDArray[np.float32], mean: NDArray[np.float32], posterior: NDArray[np.float32]) -> None:
+        """Count pixels in: y, μ and the posterior variance, arrays of one shape in normalised units."""
+        flat = mean.ravel()
+        index = np.clip(((flat - LOW) * (BINS / (HIGH - LOW))).astype(np.int32), 0, BINS - 1)
+        squares = (noisy.ravel() - flat) ** 2 + posterior.ravel()
+        self.count += np.bincount(index, minlength=BINS)
+        self.mean += np.bincount(index, weights=flat, minlength=BINS)
+        self.variance += np.bincount(index, weights=squares, minlength=BINS)
+
+    def fit(self) -> NoiseFit:
+        """The line through the curve by iteratively reweighted least squares, α ≥ 0 and σ² ≥ 0.
+
+        A point's weight is n / (2·v²), the inverse variance of a mean of n squared Gaussians of variance v.
+        """
+        enough = self.count >= min(SMALLEST_COUNT, self.count.max(initial=0))
+        enough &= self.count > 0
+        count = self.count[enough]
+        if not count.size:
+            return NoiseFit(0.0, 0.0, count, count, count)
+        mean, variance = self.mean[enough] / count, self.variance[enough] / count
+        expected = np.full_like(variance, np.average(variance, weights=count))
+        slope = intercept = 0.0
+        for _ in range(10):
+            weights = count / np.maximum(expected, 1e-12) ** 2
+            slope, intercept = _line(np.maximum(mean, 0), variance, weights)
+            expected = slope * np.maximum(mean, 0) + intercept
+        return NoiseFit(slope, float(np.sqrt(intercept)), mean, variance, count)
+
+
+def _line(x: NDArray[np.float64], y: NDArray[np.float64], w: NDArray[np.float64]) -> tuple[float, float]:
+    """Weighted least squares y = a·x + b with a, b ≥ 0."""
+    mx, my = np.average(x, weights=w), np.average(y, weights=w)
+    spread = np.average((x - mx) ** 2, weights=w)
+    slope = np.average((x - mx) * (y - my), weights=w) / spread if spread > 1e-12 else 0.0
+    intercept = my - slope * mx
+    if slope < 0:
+        return 0.0, float(max(my, 0.0))
+    if intercept < 0:
+        square = np.average(x * x, weights=w)
+        return (float(np.average(x * y, weights=w) / square) if square > 0 else 0.0), 0.0
+    return float(slope), float(intercept)

@@ -1,0 +1,165 @@
+"""What denoising did to the data, told without a clean target.
+
+Everything is computed on samples of (y, μ): the noisy image and the denoised one at full strength, in normalised units.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.estimate import NoiseFit
+from model.normalise import Normalisation
+
+LAGS = (1, 2, 3)
+HISTOGRAM_BINS = 61
+HISTOGRAM_SPAN = 4.0  # in expected standard deviations
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Numbers of one denoise job (api.md, "Report of a denoise job").
+
+    Attributes:
+        alpha, sigma: the noise, normalised; `_native` in the file's own units.
+        noise_std_in, noise_std_out: normalised noise std of the input, and the expected error left in the output.
+        residual_mean: mean of y − μ; 0 if unbiased.
+        residual_std_ratio: std of y − μ over the std of the estimated noise; near 1 when it is noise that was taken.
+        residual_autocorrelation: of the standardised residual at lags 1–3, rows and columns averaged; 0 if white.
+        residual_signal_correlation: of residual and denoised image; 0 when no structure was taken away.
+        clipped_share: share of input pixels at the ends of the file's range.
+        warnings: plain words, empty when nothing is wrong.
+    """
+
+    alpha: float
+    sigma: float
+    alpha_native: float
+    sigma_native: float
+    noise_std_in: float
+    noise_std_out: float
+    residual_mean: float
+    residual_std_ratio: float
+    residual_autocorrelation: list[float]
+    residual_signal_correlation: float
+    clipped_share: float
+    noise_curve: dict[str, Any]
+    residual_histogram: dict[str, list[float]]
+    warnings: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+
+def measure(
+    samples: list[tuple[Floats, Floats]],
+    fit: NoiseFit,
+    *,
+    posterior_variance: float = 0.0,
+    clipped_share: float = 0.0,
+    normalisation: Normalisation = Normalisation(0.0, 1.0),
+) -> Report:
+    """The report of pairs (y, μ), each (C, h, w) in normalised units.
+
+    Args:
+        fit: the noise estimate.
+        posterior_variance: mean Σ_x, the variance that the output is expected to be wrong by.
+        clipped_share: share of input pixels at the ends of the file's range.
+        normalisation: maps the file's units to the normalised ones.
+    """
+    residual = np.concatenate([(y - m).ravel() for y, m in samples])
+    signal = np.concatenate([m.ravel() for _, m in samples])
+    expected = np.sqrt(np.mean(fit.variance_at(signal)))
+    standardised = [(y - m) / np.sqrt(np.maximum(fit.variance_at(m), 1e-12)) for y, m in samples]
+    numbers: dict[str, Any] = {
+        "alpha": fit.alpha,
+        "sigma": fit.sigma,
+        # Var[value] = scale²·(α·(value − offset)/scale + σ²): the gain in file units is α·scale.
+        "alpha_native": fit.alpha * normalisation.scale,
+        "sigma_native": fit.sigma * normalisation.scale,
+        "noise_std_in": float(expected),
+        "noise_std_out": float(np.sqrt(max(posterior_variance, 0.0))),
+        "residual_mean": float(residual.mean(dtype=np.float64)),
+        "residual_std_ratio": float(residual.std(dtype=np.float64) / max(expected, 1e-9)),
+        "residual_autocorrelation": [_autocorrelation(standardised, lag) for lag in LAGS],
+        "residual_signal_correlation": _correlation(residual, signal),
+        "clipped_share": clipped_share,
+    }
+    return Report(
+        **{k: _rounded(v) for k, v in numbers.items()},
+        noise_curve={
+            "mean": _rounded(fit.mean.tolist()), "variance": _rounded(fit.variance.tolist()),
+            "alpha": _rounded(fit.alpha), "sigma": _rounded(fit.sigma),
+        },
+        residual_histogram=_histogram(standardised),
+        warnings=_warnings(numbers),
+    )  # fmt: skip
+
+
+def _warnings(n: dict[str, Any]) -> list[str]:
+    """Plain words for numbers that a scientist should not overlook."""
+    found = []
+    lag1 = n["residual_autocorrelation"][0]
+    if n["noise_std_in"] < 0.004:
+        found.append("almost no noise was found: the image was left nearly as it was")
+        return found
+    if lag1 > 0.15:
+        found.append(
+            f"the noise is spatially correlated (lag 1: {lag1:.2f}): part of it may be left, since the method expects "
+            "noise that is independent from pixel to pixel (denoise before demosaicking, resizing or JPEG)"
+        )
+    if abs(n["residual_signal_correlation"]) > 0.1:
+        found.append(
+            f"what was taken out resembles the image (correlation {n['residual_signal_correlation']:.2f}): fine "
+            "structure may have been removed; try a lower strength or fine-tune on images of this kind"
+        )
+    if abs(n["residual_mean"]) > 0.1 * n["noise_std_in"]:
+        found.append(f"the mean brightness moved by {n['residual_mean']:.4f} of the range")
+    if n["clipped_share"] > 0.02:
+        found.append(
+            f"{100 * n['clipped_share']:.0f} % of the pixels are clipped at the end of the file's range: noise there is "
+            "not Poisson-Gaussian and its mean is biased"
+        )
+    if n["residual_std_ratio"] > 1.15:
+        found.append("more was taken out than the estimated noise: look at the residual for structure")
+    if n["residual_std_ratio"] < 0.75:
+        found.append("less was taken out than the estimated noise: some noise is left")
+    return found
+
+
+def _autocorrelation(standardised: list[Floats], lag: int) -> float:
+    """Mean of the row and column autocorrelation at `lag` over all samples that are large enough."""
+    top, bottom = 0.0, 0.0
+    for z in standardised:
+        centred = z - z.mean(dtype=np.float64).astype(np.float32)
+        for shifted, base in (
+            (centred[:, lag:], centred[:, : max(0, z.shape[1] - lag)]),
+            (centred[:, :, lag:], centred[:, :, : max(0, z.shape[2] - lag)]),
+        ):
+            if base.size:
+                top += float(np.vdot(shifted, base))
+                bottom += 0.5 * float(np.vdot(shifted, shifted) + np.vdot(base, base))
+    return top / bottom if bottom > 0 else 0.0
+
+
+def _correlation(a: Floats, b: Floats) -> float:
+    a, b = a - a.mean(dtype=np.float64).astype(np.float32), b - b.mean(dtype=np.float64).astype(np.float32)
+    scale = float(np.vdot(a, a)) * float(np.vdot(b, b))
+    return float(np.vdot(a, b)) / scale**0.5 if scale > 0 else 0.0
+
+
+def _histogram(standardised: list[Floats]) -> dict[str, list[float]]:
+    edges = np.linspace(-HISTOGRAM_SPAN, HISTOGRAM_SPAN, HISTOGRAM_BINS + 1)
+    counts = sum(np.histogram(z, edges)[0] for z in standardised)
+    return {"edges": _rounded(edges.tolist()), "counts": [int(c) for c in np.asarray(counts)]}
+
+
+def _rounded(value: Any) -> Any:
+    """Six significant digits: what the estimate carries, and half the bytes of the JSON."""
+    if isinstance(value, list):
+        return [_rounded(v) for v in value]
+    return float(f"{float(value):.6g}")
