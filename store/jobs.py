@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Connection,
     Engine,
@@ -29,6 +30,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from store.database import from_now, single
 from store.errors import IdempotencyConflict, JobNotFound, QueueFull
@@ -55,7 +57,9 @@ __all__ = ["Job", "JobKind", "JobState", "Jobs"]
 c = jobs.c
 Values = Mapping[str, Any]
 Where = Sequence[ColumnElement[bool]]
+Columns = ReadOnlyColumnCollection[str, Column[Any]]
 QUEUE_FULL_RETRY_SECONDS = 10
+RETRY_SECONDS = 2.0
 
 
 class Jobs:
@@ -133,6 +137,15 @@ class Jobs:
         with single(self._engine) as connection:
             page = [Job.from_row(row) for row in connection.execute(query).mappings()]
         return Page(page[:limit], page[limit - 1].id if len(page) > limit else None)
+
+    def marks(self, job_ids: Sequence[str]) -> dict[str, tuple[int, JobState]]:
+        """Number of the last event and state of jobs; `get_many` for a poller that asks often and wants little."""
+        found: dict[str, tuple[int, JobState]] = {}
+        with single(self._engine) as connection:
+            for start in range(0, len(job_ids), 500):
+                query = select(c.id, c.event_seq, c.state).where(c.id.in_(job_ids[start : start + 500]))
+                found |= {row[0]: (row[1], JobState(row[2])) for row in connection.execute(query)}
+        return found
 
     def queue_positions(self, job_ids: Sequence[str]) -> dict[str, int]:
         """Place in the queue, 1 is next, of those of the jobs that are queued; in one query."""
@@ -238,9 +251,12 @@ class Jobs:
             return self._advance(connection, _held(job), self._ending(JobState.CANCELED))
 
     def release(self, job: Job, error: JobError) -> Job | None:
-        """An attempt died for a reason that another may survive: queue the job again, or fail it after too many."""
+        """An attempt died for a reason that another may survive: queue the job again, or fail it after too many.
+
+        The next attempt waits 2 s, the one after 8 s, and so on: time for whatever was away to come back.
+        """
         with self._engine.begin() as connection:
-            return self._strike(connection, _held(job), error)
+            return self._strike(connection, _held(job), error, RETRY_SECONDS * 4**job.strikes)
 
     def hand_back(self, owner: str) -> list[Job]:
         """Queue again, without a strike, whatever a stopping worker still holds."""
@@ -255,9 +271,14 @@ class Jobs:
         expired = [c.state == JobState.RUNNING, c.lease_until < from_now()]
         return self._for_each(expired, lambda connection, where: self._strike(connection, where, error), limit)
 
-    def oldest_queued(self, kind: JobKind, limit: int) -> list[str]:
+    def due(self, kind: JobKind) -> int:
+        """How many jobs a worker could claim now."""
+        with single(self._engine) as connection:
+            return connection.execute(select(func.count()).where(*_due(c, kind))).scalar_one()
+
+    def next_due(self, kind: JobKind, limit: int) -> list[str]:
         """Ids of the jobs that would be claimed next."""
-        query = select(c.id).where(c.kind == kind, c.state == JobState.QUEUED).order_by(c.turn, c.id).limit(limit)
+        query = select(c.id).where(*_due(c, kind)).order_by(c.turn, c.id).limit(limit)
         with single(self._engine) as connection:
             return list(connection.execute(query).scalars())
 
@@ -379,7 +400,7 @@ class Jobs:
 
     def _next_in_turn(self, kind: JobKind) -> ScalarSelect[str]:
         waiting = jobs.alias("waiting").c
-        query = select(waiting.id).where(waiting.kind == kind, waiting.state == JobState.QUEUED)
+        query = select(waiting.id).where(*_due(waiting, kind))
         cap = self._settings.max_running_per_tenant
         if cap:
             at_cap = select(c.tenant).where(c.kind == kind, c.state == JobState.RUNNING).group_by(c.tenant)
@@ -392,9 +413,9 @@ class Jobs:
         ended = self._advance(connection, [*_held(job), ~c.cancel_requested], values)
         return ended or self._advance(connection, _held(job), self._ending(JobState.CANCELED))
 
-    def _strike(self, connection: Connection, where: Where, error: JobError) -> Job | None:
+    def _strike(self, connection: Connection, where: Where, error: JobError, retry_seconds: float = 0.0) -> Job | None:
         more = c.strikes + 1 < self._settings.max_attempts
-        struck: Values = {"strikes": c.strikes + 1}
+        struck: Values = {"strikes": c.strikes + 1, "not_before": from_now(retry_seconds)}
         return (
             self._advance(connection, [*where, c.cancel_requested], self._ending(JobState.CANCELED))
             or self._advance(connection, [*where, more], {**_REQUEUED, **struck})
@@ -425,6 +446,12 @@ class Jobs:
             return None
         _record(connection, row, event)
         return Job.from_row(row)
+
+
+def _due(columns: Columns, kind: JobKind) -> list[ColumnElement[bool]]:
+    """Condition: a worker may claim it now."""
+    not_before = columns.not_before
+    return [columns.kind == kind, columns.state == JobState.QUEUED, or_(not_before.is_(None), not_before <= from_now())]
 
 
 _REQUEUED: Values = {"state": JobState.QUEUED, "lease_owner": None, "lease_until": None, "phase": None}

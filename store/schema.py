@@ -20,6 +20,7 @@ jobs = Table(
     Column("turn", BigInteger, nullable=False),
     Column("attempt", Integer, nullable=False),  # claims so far; the number of the running one guards every write
     Column("strikes", Integer, nullable=False),  # attempts that died; handing a job back at shutdown is none
+    Column("not_before", UtcDateTime),  # a retry waits until then
     Column("lease_owner", String(128)),
     Column("lease_until", UtcDateTime),
     Column("cancel_requested", Boolean, nullable=False),

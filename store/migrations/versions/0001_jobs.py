@@ -20,6 +20,7 @@ def upgrade() -> None:
         sa.Column("turn", sa.BigInteger, nullable=False),
         sa.Column("attempt", sa.Integer, nullable=False),
         sa.Column("strikes", sa.Integer, nullable=False),
+        sa.Column("not_before", time),
         sa.Column("lease_owner", sa.String(128)),
         sa.Column("lease_until", time),
         sa.Column("cancel_requested", sa.Boolean, nullable=False),
