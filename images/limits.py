@@ -61,5 +61,5 @@ class Limits:
         """Raise `ImageTooLarge` if `size` bytes of profiles, EXIF and text are over the limit."""
         if size > self.max_metadata_bytes:
             raise ImageTooLarge(
-                f"The file's metadata takes {size:,} bytes; the limit is {self.max_metadata_bytes:,}. Strip it and retry."
+                f"The file's metadata takes {size:,} bytes; the limit is {self.max_metadata_bytes:,}. Strip it first."
             )

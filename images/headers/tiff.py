@@ -81,7 +81,7 @@ class Tiff:
             raise BrokenImage("The TIFF file has a page with no tags, or with more than any real page has.")
         start = offset + struct.calcsize(self.order + counter)
         block = self.source.read(start, count * width)
-        tags = {}
+        tags: dict[int, Tag] = {}
         for index, (code, kind, number, value) in enumerate(struct.iter_unpack(self.order + entry, block)):
             size = number * SIZES.get(kind, 0)
             where = start + index * width + width - inline

@@ -1,0 +1,359 @@
+"""TIFF, BigTIFF, OME-TIFF and ImageJ stacks, through tifffile and imagecodecs: every depth stays what it was.
+
+Tags travel page by page as raw bytes, in the file's own byte order: OME-XML, ImageJ's hyperstack description and its
+private tags, EXIF directories, profiles. Only tags that describe how pixels are laid out are written anew.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from images import exif as exif_block
+from images import note as notes
+from images.decoded import Decoded, Metadata
+from images.errors import BrokenImage, ImageError, UnsupportedFormat
+from images.headers import tiff as header
+from images.headers.tiff import Page, Shape, Tiff
+from images.info import ImageInfo
+from images.limits import Limits
+from images.samples import to_working
+from images.source import Source
+
+Array = NDArray[Any]
+COLOR_MAP, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, PREDICTOR = 320, 282, 283, 296, 317
+XMP, ICC, EXIF_IFD, GPS_IFD, INTEROP_IFD, MAX_SAMPLE = 700, 34675, 34665, 34853, 40965, 281
+_DIRECTORIES = {EXIF_IFD: "ExifTag", GPS_IFD: "GPSTag"}
+# Tags that say how pixels lie in the file, or that tifffile writes from its arguments: never copied.
+_REWRITTEN = {
+    *range(254, 260), 262, 263, 264, 265, 266, 273, 277, 278, 279, 280, MAX_SAMPLE, 284, 288, 289, 292, 293, 297,
+    PREDICTOR, COLOR_MAP, *range(322, 329), 330, 338, 339, 340, 341, 347, *range(512, 522), 529, 530, 531, 532,
+    EXIF_IFD, GPS_IFD, INTEROP_IFD, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, 400, 32997, 32998, 34377,
+}  # fmt: skip
+_IDENTITY = {XMP, ICC, 274, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT}
+_COMPRESSIONS = {1: None, 5: "lzw", 8: "zlib", 32946: "zlib", 32773: "packbits", 50000: "zstd", 34925: "lzma"}
+_PREDICTABLE = {"lzw", "zlib", "zstd", "lzma"}
+_WHITE_IS_ZERO, _PALETTE, _YCBCR, _JPEGS = 0, 3, 6, (6, 7)
+_OVER_4_GB = (1 << 32) - (1 << 25)
+
+
+def decode(source: Source, info: ImageInfo, limits: Limits) -> Decoded:
+    """All pages as one stack (N, H, W, C); reduced copies and masks are left out, and it is said."""
+    tiff = Tiff(source, limits)
+    pages, shape, skipped = header.stack_pages(tiff)
+    try:
+        stored = _samples(source, tiff, pages, shape, info)
+    except ImageError:
+        raise
+    except Exception as error:
+        raise BrokenImage("The TIFF file's image data is damaged, or compressed in a way that is not read.") from error
+    info = replace(info, dtype=stored.dtype.name)
+    alpha = np.ascontiguousarray(stored[..., -1]) if info.has_alpha else None
+    pixels, exact, warnings = to_working(stored[..., : info.channels])
+    if shape.photometric == _WHITE_IS_ZERO and pixels.dtype.kind == "u":
+        pixels = np.iinfo(pixels.dtype).max - pixels  # noise grows with light: the model must see light as large
+    metadata = _metadata(tiff, pages, shape, limits)
+    return Decoded(
+        pixels=pixels,
+        alpha=alpha,
+        info=info,
+        metadata=metadata,
+        warnings=warnings + _remarks(tiff, pages[0], shape, skipped),
+        denoised_before=notes.find(tiff.raw(pages[0], header.SOFTWARE), tiff.raw(pages[0], header.DESCRIPTION)),
+        exact=exact,
+    )
+
+
+def _remarks(tiff: Tiff, page: Page, shape: Shape, skipped: int) -> tuple[str, ...]:
+    remarks = []
+    if skipped:
+        remarks.append(f"{skipped} reduced copies or masks inside the file were left out of the result.")
+    if shape.photometric == _PALETTE:
+        remarks.append("The image had a colour palette; the result is stored as RGB.")
+    elif shape.bits < 8:
+        remarks.append(f"The image had {shape.bits} bit a pixel; the result is stored with 8.")
+    elif shape.bits not in (8, 16, 32, 64):
+        remarks.append(f"The {shape.bits}-bit samples are stored in a wider type; their values mean the same.")
+    if tiff.number(page, header.COMPRESSION, 1) not in _COMPRESSIONS:
+        remarks.append("The TIFF's compression is not written here; the result is compressed without loss (deflate).")
+    return tuple(remarks)
+
+
+def _samples(source: Source, tiff: Tiff, pages: list[Page], shape: Shape, info: ImageInfo) -> Array:
+    """(N, H, W, S) samples as stored, palettes looked up."""
+    with tifffile.TiffFile(io.BytesIO(source.whole()), _multifile=False) as file:
+        if info.frames > 1 and len(pages) == 1:
+            stack = _contiguous(source, tiff, pages[0], shape, info.frames)
+        else:
+            stack = _paged(file, pages)
+        if shape.photometric == _PALETTE and shape.samples == 1:
+            return _looked_up(stack, np.array(tiff.values(pages[0], COLOR_MAP, (), 3 << 16), np.uint16))
+    if shape.bits < 8 and stack.dtype != np.bool_:
+        return stack.astype(np.uint8) * np.uint8(255 // ((1 << shape.bits) - 1))
+    return stack.astype(np.uint8) * np.uint8(255) if stack.dtype == np.bool_ else stack
+
+
+def _paged(file: tifffile.TiffFile, pages: list[Page]) -> Array:
+    """One directory after the other, each read at the offset that was checked."""
+    stack: Array | None = None
+    for index, page in enumerate(pages):
+        file.filehandle.seek(page.offset)
+        plane = _plane(tifffile.TiffPage(file, index=index))
+        if stack is None:
+            stack = np.empty((len(pages), *plane.shape), plane.dtype.newbyteorder("="))
+        stack[index] = plane
+    assert stack is not None
+    return stack
+
+
+def _plane(page: tifffile.TiffPage) -> Array:
+    """One page as (H, W, S), whatever its planar configuration."""
+    if page.shaped[1] != 1:
+        raise UnsupportedFormat("This TIFF stores volumes inside a page, which is not read; save one slice a page.")
+    data = np.asarray(page.asarray(maxworkers=1)).reshape(page.shaped)
+    planes, _, height, width, chunky = data.shape
+    return data.transpose(1, 2, 3, 0, 4).reshape(height, width, planes * chunky)
+
+
+def _contiguous(source: Source, tiff: Tiff, page: Page, shape: Shape, frames: int) -> Array:
+    """ImageJ's stacks over 4 GB: one directory, then all images back to back, uncompressed."""
+    dtype = np.dtype(tiff.order + np.dtype(shape.dtype).str[1:])
+    if tiff.number(page, header.COMPRESSION, 1) != 1 or shape.bits != dtype.itemsize * 8:
+        raise UnsupportedFormat("This ImageJ stack is compressed in a way that is not read; save it uncompressed.")
+    size = shape.width * shape.height * shape.samples * dtype.itemsize * frames
+    data = np.frombuffer(source.read(tiff.number(page, header.STRIP_OFFSETS), size), dtype)
+    stack: Array = data.reshape(frames, shape.height, shape.width, shape.samples).astype(dtype.newbyteorder("="))
+    return stack
+
+
+def _looked_up(stack: Array, colours: Array) -> Array:
+    """Palette indices to RGB; 8 bit where the palette's 16-bit entries are 8-bit ones scaled."""
+    if colours.size % 3 or int(stack.max(initial=0)) >= colours.size // 3:
+        raise BrokenImage("The TIFF file's colour palette is too short for its image.")
+    table = colours.reshape(3, -1).T
+    if np.array_equal(table, (table >> 8) * 257) or not (table & 0xFF).any():
+        table = (table >> 8).astype(np.uint8)
+    return np.take(table, stack[..., 0], axis=0)
+
+
+# ---- metadata --------------------------------------------------------------------------------------------------------
+
+
+def _metadata(tiff: Tiff, pages: list[Page], shape: Shape, limits: Limits) -> Metadata:
+    first = pages[0]
+    orientation = tiff.number(first, header.ORIENTATION, 1)
+    native: dict[str, Any] = {
+        "order": tiff.order,
+        "big": tiff.big,
+        "pages": [_tags(tiff, page) for page in pages],
+        "directories": [_directories(tiff, page) for page in pages],
+        "resolutions": [_resolution(tiff, page) for page in pages],
+        "layout": _layout(tiff, first, shape),
+    }
+    x, y, unit = native["resolutions"][0] or ((0, 1), (0, 1), 1)
+    scale = {2: 1.0, 3: 2.54}.get(unit, 0.0)
+    dpi = (scale * x[0] / x[1], scale * y[0] / y[1]) if scale and x[0] and y[0] and x[1] and y[1] else None
+    exif = exif_block.only_orientation(b"II*\0" + struct.pack("<IHHHIHHI", 8, 1, 274, 3, 1, orientation, 0, 0))
+    return Metadata(exif=exif, icc=tiff.raw(first, ICC), xmp=tiff.raw(first, XMP), dpi=dpi, native=native)
+
+
+def _layout(tiff: Tiff, page: Page, shape: Shape) -> dict[str, Any]:
+    """How the result is to be laid out: as the input was, as far as that is lossless."""
+    code = tiff.number(page, header.COMPRESSION, 1)
+    tile = None
+    if header.TILE_WIDTH in page.tags:
+        sides = tiff.number(page, header.TILE_LENGTH), tiff.number(page, header.TILE_WIDTH)
+        tile = sides if all(side % 16 == 0 for side in sides) else None
+    photometric = {_PALETTE: 2, _YCBCR: 2}.get(shape.photometric, shape.photometric)
+    return {
+        "compression": _COMPRESSIONS.get(code, "zlib"),
+        "predictor": tiff.number(page, PREDICTOR, 1) != 1,
+        "tile": tile,
+        "rows": None if tile else tiff.number(page, header.ROWS_PER_STRIP, 0) or None,
+        "separate": tiff.number(page, header.PLANAR, 1) == 2 and shape.samples > 1,
+        "photometric": photometric,
+        "extra": tiff.values(page, header.EXTRA_SAMPLES, ()),
+        "bits": shape.bits,
+    }
+
+
+def _tags(tiff: Tiff, page: Page) -> list[tuple[int, int, bytes]]:
+    """(code, type, bytes) of every tag that is copied."""
+    return [
+        (tag.code, tag.kind, tiff.source.read(tag.offset, tag.size))
+        for tag in page.tags.values()
+        if tag.code not in _REWRITTEN and tag.kind in header.SIZES and tag.count
+    ]
+
+
+def _directories(tiff: Tiff, page: Page) -> dict[int, list[tuple[int, int, bytes]]]:
+    """The EXIF and GPS directories; one that is damaged is left out."""
+    found = {}
+    for code in _DIRECTORIES:
+        offset = tiff.number(page, code)
+        if not offset:
+            continue
+        try:
+            found[code] = _tags(tiff, tiff.page(offset))
+        except BrokenImage:
+            continue
+    return found
+
+
+def _resolution(tiff: Tiff, page: Page) -> tuple[tuple[int, int], tuple[int, int], int] | None:
+    x, y = tiff.values(page, X_RESOLUTION), tiff.values(page, Y_RESOLUTION)
+    if len(x) != 2 or len(y) != 2:
+        return None
+    return (x[0], x[1]), (y[0], y[1]), tiff.number(page, RESOLUTION_UNIT, 2)
+
+
+# ---- encoding --------------------------------------------------------------------------------------------------------
+
+
+def encode(stored: Array, metadata: Metadata, source_format: str, note: str | None) -> bytes:
+    """A TIFF of an (N, H, W, S) array of any sample type tifffile writes."""
+    native = metadata.native if source_format == "tiff" and "pages" in metadata.native else _foreign(metadata, stored)
+    layout = native["layout"]
+    if layout["photometric"] == _WHITE_IS_ZERO and stored.dtype.kind in "u":
+        stored = np.iinfo(stored.dtype).max - stored
+    big = native["big"] or stored.nbytes > _OVER_4_GB
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer, bigtiff=big, byteorder=native["order"]) as writer:
+        for index, page in enumerate(stored):
+            writer.write(_arranged(page, layout), **_options(native, layout, page, index, note))
+    data = buffer.getbuffer()
+    return _with_directories(bytes(data), native["directories"])
+
+
+def _arranged(page: Array, layout: dict[str, Any]) -> Array:
+    if page.shape[2] == 1:
+        return np.ascontiguousarray(page[:, :, 0])
+    return np.ascontiguousarray(np.moveaxis(page, 2, 0) if layout["separate"] else page)
+
+
+def _options(
+    native: dict[str, Any], layout: dict[str, Any], page: Array, index: int, note: str | None
+) -> dict[str, Any]:
+    """tifffile's arguments for one page."""
+    compression = layout["compression"]
+    samples = page.shape[2]
+    base = {0: 1, 1: 1, 2: 3, 5: 4, 8: 3}.get(layout["photometric"], 1)
+    extra = (*layout["extra"], *(0 for _ in range(samples)))[: max(samples - base, 0)]
+    options: dict[str, Any] = {
+        "photometric": layout["photometric"] if samples >= base else 1,
+        "metadata": None,
+        "software": False,
+        "compression": compression,
+        "predictor": layout["predictor"] and compression in _PREDICTABLE,
+        "tile": layout["tile"],
+        "rowsperstrip": layout["rows"],
+        "extrasamples": extra if samples > base else None,
+        "maxworkers": 1,
+    }
+    if compression == "zlib":
+        options["compressionargs"] = {"level": 6}
+    if samples > 1:
+        options["planarconfig"] = "separate" if layout["separate"] else "contig"
+    resolution = native["resolutions"][index] if index < len(native["resolutions"]) else None
+    if resolution:
+        options |= {"resolution": resolution[:2], "resolutionunit": resolution[2]}
+    tags = native["pages"][index] if index < len(native["pages"]) else []
+    directories = native["directories"][index] if index < len(native["directories"]) else {}
+    extratags: list[tuple[Any, ...]] = [(code, kind, None, data, False) for code, kind, data in _noted(tags, note)]
+    # Named, not numbered: tifffile drops these codes as numbers. The value is patched once the directory has a place.
+    extratags += [(_DIRECTORIES[code], 4, 1, 0, False) for code in directories]
+    if layout["bits"] not in (8, 16, 32, 64) and layout["bits"] > 8:
+        extratags.append((MAX_SAMPLE, 3, samples, ((1 << layout["bits"]) - 1,) * samples, False))
+    return options | {"extratags": extratags}
+
+
+def _noted(tags: list[tuple[int, int, bytes]], note: str | None) -> list[tuple[int, int, bytes]]:
+    """The tags with the note appended to Software, which no reader parses."""
+    if not note:
+        return tags
+    software = next((data for code, kind, data in tags if code == header.SOFTWARE and kind == 2), b"").rstrip(b"\0")
+    text = (software + b"; " if software else b"") + note.encode("ascii", "replace")
+    return [tag for tag in tags if tag[0] != header.SOFTWARE] + [(header.SOFTWARE, 2, text + b"\0")]
+
+
+def _foreign(metadata: Metadata, stored: Array) -> dict[str, Any]:
+    """Tags and layout for an image that came from another format."""
+    tags = [(ICC, 7, metadata.icc)] if metadata.icc else []
+    tags += [(XMP, 1, metadata.xmp)] if metadata.xmp else []
+    if (orientation := exif_block.orientation(metadata.exif)) != 1:
+        tags.append((header.ORIENTATION, 3, struct.pack("<H", orientation)))
+    dpi = metadata.dpi
+    resolution = ((round(dpi[0] * 1000), 1000), (round(dpi[1] * 1000), 1000), 2) if dpi else None
+    samples = stored.shape[3]
+    layout = {
+        "compression": "zlib",
+        "predictor": True,
+        "tile": None,
+        "rows": None,
+        "separate": False,
+        "photometric": 2 if samples in (3, 4) else 1,
+        "extra": (2,) if samples in (2, 4) else (),
+        "bits": stored.itemsize * 8,
+    }
+    directories = _exif_directories(metadata.exif)
+    return {
+        "order": "<",
+        "big": False,
+        "pages": [tags],
+        "directories": [directories],
+        "resolutions": [resolution] * len(stored),
+        "layout": layout,
+    }
+
+
+def _exif_directories(exif: bytes) -> dict[int, list[tuple[int, int, bytes]]]:
+    """The directories of an EXIF block from a JPEG or PNG, if it is little-endian like the file we write."""
+    if exif[:4] != b"II*\0":
+        return {}
+    try:
+        tiff = Tiff(Source(exif), Limits())
+        return _directories(tiff, tiff.page(tiff.first))
+    except ImageError:
+        return {}
+
+
+def _with_directories(data: bytes, directories: list[dict[int, list[tuple[int, int, bytes]]]]) -> bytes:
+    """The file with its EXIF and GPS directories appended and the placeholders pointed at them."""
+    if not any(directories):
+        return data
+    tiff = Tiff(Source(data), Limits(max_frames=len(directories) + 1, max_metadata_bytes=len(data)))
+    grown = bytearray(data)
+    for page, wanted in zip(tiff.pages(), directories, strict=False):
+        for code, tags in wanted.items():
+            grown += bytes(-len(grown) % 8)
+            tag = page.tags[code]
+            struct.pack_into(tiff.order + header_number(tag.kind), grown, tag.offset, len(grown))
+            grown += _directory(tags, len(grown), tiff.order, tiff.big)
+    return bytes(grown)
+
+
+def header_number(kind: int) -> str:
+    """The struct code of an offset of this tag type."""
+    return "Q" if kind in (header.LONG8, header.IFD8) else "I"
+
+
+def _directory(tags: list[tuple[int, int, bytes]], offset: int, order: str, big: bool) -> bytes:
+    """A directory's bytes for a place at `offset`: entries, the end mark, then the values that do not fit inline."""
+    count, entry, inline = ("Q", "HHQ", 8) if big else ("H", "HHI", 4)
+    width = struct.calcsize("<" + entry) + inline
+    start = offset + struct.calcsize("<" + count) + len(tags) * width + inline
+    body, values = [struct.pack(order + count, len(tags))], bytearray()
+    for code, kind, data in sorted(tags):
+        body.append(struct.pack(order + entry, code, kind, len(data) // header.SIZES[kind]))
+        if len(data) <= inline:
+            body.append(data.ljust(inline, b"\0"))
+            continue
+        body.append(struct.pack(order + ("Q" if big else "I"), start + len(values)))
+        values += data + bytes(len(data) & 1)
+    return b"".join([*body, bytes(inline), bytes(values)])

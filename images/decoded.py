@@ -1,0 +1,74 @@
+"""An image between its two files: pixels for the model, and all the rest that must come out as it came in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from images import exif as exif_block
+from images.info import ImageInfo
+
+Array = NDArray[Any]
+Keep = Literal["keep", "safe", "none"]
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a file says beside its pixels, in terms every format shares; `native` is understood by its own codec only.
+
+    `exif` starts at its byte-order mark, `dpi` is (x, y) dots an inch, `comments` are plain texts.
+    """
+
+    exif: bytes = b""
+    icc: bytes = b""
+    xmp: bytes = b""
+    dpi: tuple[float, float] | None = None
+    comments: tuple[str, ...] = ()
+    native: dict[str, Any] = field(default_factory=dict)
+
+    def kept(self, mode: Keep) -> Metadata:
+        """What goes out: `keep` all, `safe` all but places, `none` only what the look depends on.
+
+        The colour profile and the orientation always stay: without them the result would not look like the input.
+        """
+        exif = exif_block.without_thumbnail(self.exif)
+        if mode == "keep":
+            return replace(self, exif=exif)
+        if mode == "safe":
+            xmp = b"" if b"GPS" in self.xmp else self.xmp
+            return replace(self, exif=exif_block.without_gps(exif), xmp=xmp)
+        return Metadata(exif=exif_block.only_orientation(exif), icc=self.icc)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Pixels (N, H, W, C), uint8, uint16 or float32, without alpha; alpha (N, H, W) in the file's depth, or None.
+
+    `restore` brings pixels back to the file's own sample type where that is none of the three.
+    """
+
+    pixels: Array
+    alpha: Array | None
+    info: ImageInfo
+    metadata: Metadata = field(default_factory=Metadata)
+    warnings: tuple[str, ...] = ()
+    denoised_before: str | None = None
+    exact: Array | None = None
+
+    def restore(self, pixels: Array) -> Array:
+        """Pixels in the file's sample type; samples that the model left alone come back bit-exact."""
+        from images.samples import from_working
+
+        return from_working(pixels, np.dtype(self.info.dtype), self.pixels, self.exact)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A file ready to be stored."""
+
+    data: bytes
+    media_type: str
+    extension: str

@@ -1,0 +1,95 @@
+"""Arrays to bytes: the result looks like the upload in everything but its noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from images.decoded import Decoded, Encoded, Keep
+from images.errors import UnsupportedFormat
+from images.info import EXTENSIONS, MEDIA_TYPES
+
+__all__ = ["Encoded", "encode"]
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """What a format can hold. `samples` counts alpha in; `codec` names the module that writes it."""
+
+    dtypes: frozenset[str]
+    samples: frozenset[int]
+    frames: bool
+
+
+_EIGHT = frozenset({"uint8"})
+_TIFF_TYPES = frozenset(
+    {"uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float16", "float32", "float64"}
+)
+CONTAINERS = {
+    "png": Container(frozenset({"uint8", "uint16"}), frozenset({1, 2, 3, 4}), True),
+    "jpeg": Container(_EIGHT, frozenset({1, 3, 4}), False),
+    "webp": Container(_EIGHT, frozenset({3, 4}), True),
+    "tiff": Container(_TIFF_TYPES, frozenset(range(1, 65)), True),
+}
+
+
+def encode(
+    decoded: Decoded,
+    pixels: Array,
+    output_format: str | None = None,
+    metadata: Keep = "keep",
+    note: str | None = None,
+) -> Encoded:
+    """`pixels` (N, H, W, C), same shape and dtype as `decoded.pixels`, as a file of `output_format`.
+
+    The default is the format that came in. `metadata`: `keep` all, `safe` drops places (GPS), `none` keeps only colour
+    profile and orientation. `note` (see `images.note.compose`) is written where the format has a place for it.
+    Raises `UnsupportedFormat` if the format cannot hold the image without loss of depth, channels or frames.
+    """
+    if pixels.shape != decoded.pixels.shape or pixels.dtype != decoded.pixels.dtype:
+        raise ValueError(
+            f"pixels are {pixels.shape} {pixels.dtype}; "
+            f"the decoded image is {decoded.pixels.shape} {decoded.pixels.dtype}"
+        )
+    target = output_format or decoded.info.format
+    if target not in CONTAINERS:
+        raise UnsupportedFormat(f"{target!r} cannot be written; choose one of {', '.join(sorted(CONTAINERS))}.")
+    stored = _stored(decoded, pixels)
+    _check(target, stored, decoded)
+    write: Callable[..., bytes] = import_module(f"images.codecs.{target}").encode
+    data = write(stored, decoded.metadata.kept(metadata), decoded.info.format, note)
+    return Encoded(data, MEDIA_TYPES[target], EXTENSIONS[target])
+
+
+def _stored(decoded: Decoded, pixels: Array) -> Array:
+    """Samples as the file holds them: own dtype, alpha behind the colours."""
+    stored = decoded.restore(pixels)
+    if decoded.alpha is None:
+        return stored
+    return np.concatenate([stored, decoded.alpha[..., None].astype(stored.dtype, copy=False)], axis=3)
+
+
+def _check(target: str, stored: Array, decoded: Decoded) -> None:
+    """Refuse what the container would lose without a word."""
+    container = CONTAINERS[target]
+    frames, _, _, samples = stored.shape
+    name = target.upper()
+    if stored.dtype.name not in container.dtypes:
+        raise UnsupportedFormat(
+            f"{name} cannot hold {stored.dtype.name} samples; choose tiff, or leave output_format out."
+        )
+    if frames > 1 and not container.frames:
+        raise UnsupportedFormat(
+            f"{name} holds one image, this file has {frames}; choose tiff, or leave output_format out."
+        )
+    if target == "jpeg" and decoded.alpha is not None:
+        raise UnsupportedFormat("JPEG has no transparency; choose png, webp or tiff.")
+    if samples not in container.samples or (target == "png" and decoded.info.channels == 4):
+        raise UnsupportedFormat(f"{name} cannot hold {samples} channels; choose tiff, or leave output_format out.")
