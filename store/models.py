@@ -39,6 +39,10 @@ class Model:
     sha256: str
     created_at: datetime
 
+    def fits(self, channels: int) -> bool:
+        """Whether it can denoise images of so many channels: a gray model takes any number, one by one."""
+        return self.channels in (1, channels)
+
 
 @dataclass(frozen=True)
 class ModelPage:
@@ -89,7 +93,22 @@ class Models:
         with single(self._engine) as connection:
             row = connection.execute(query).mappings().one_or_none()
         if row is None:
-            raise ModelNotFound(f"There is no model {model_id!r}.")
+            raise ModelNotFound(model_id)
+        return Model(**row)
+
+    def default_for(self, channels: int) -> Model:
+        """The base model for images of so many channels: one made for them, else the gray one.
+
+        Raises:
+            ModelNotFound: no base model is registered; `store.shipped.register_shipped` does that at start.
+        """
+        query = (
+            select(models).where(c.tenant.is_(None), c.channels.in_((1, channels))).order_by(c.channels.desc(), c.id)
+        )
+        with single(self._engine) as connection:
+            row = connection.execute(query.limit(1)).mappings().one_or_none()
+        if row is None:
+            raise ModelNotFound("base-gray")
         return Model(**row)
 
     def page(self, tenant: str, limit: int = 50, cursor: str | None = None) -> ModelPage:
