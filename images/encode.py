@@ -32,10 +32,12 @@ _EIGHT = frozenset({"uint8"})
 _TIFF_TYPES = frozenset(
     {"uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float16", "float32", "float64"}
 )
+_DEFAULTS = {"gif": "png"}  # read here, but written as what can hold the result
 CONTAINERS = {
     "png": Container(frozenset({"uint8", "uint16"}), frozenset({1, 2, 3, 4}), True),
     "jpeg": Container(_EIGHT, frozenset({1, 3, 4}), False),
     "webp": Container(_EIGHT, frozenset({3, 4}), True),
+    "bmp": Container(_EIGHT, frozenset({1, 3, 4}), False),
     "tiff": Container(_TIFF_TYPES, frozenset(range(1, 65)), True),
 }
 
@@ -58,7 +60,7 @@ def encode(
             f"pixels are {pixels.shape} {pixels.dtype}; "
             f"the decoded image is {decoded.pixels.shape} {decoded.pixels.dtype}"
         )
-    target = output_format or decoded.info.format
+    target = output_format or _DEFAULTS.get(decoded.info.format, decoded.info.format)
     if target not in CONTAINERS:
         raise UnsupportedFormat(f"{target!r} cannot be written; choose one of {', '.join(sorted(CONTAINERS))}.")
     stored = _stored(decoded, pixels)
@@ -91,5 +93,5 @@ def _check(target: str, stored: Array, decoded: Decoded) -> None:
         )
     if target == "jpeg" and decoded.alpha is not None:
         raise UnsupportedFormat("JPEG has no transparency; choose png, webp or tiff.")
-    if samples not in container.samples or (target == "png" and decoded.info.channels == 4):
+    if samples not in container.samples or (target != "jpeg" and target != "tiff" and decoded.info.channels == 4):
         raise UnsupportedFormat(f"{name} cannot hold {samples} channels; choose tiff, or leave output_format out.")

@@ -192,13 +192,14 @@ def _animation(stored: Array, metadata: Metadata) -> list[bytes]:
     loops = timing[0][4:8] if timing else struct.pack(">I", metadata.native.get("loops", 0))
     delays = [t[20:24] for t in timing[1:]] or metadata.native.get("delays", [])
     frames, height, width, _ = stored.shape
-    parts, sequence = [_chunk(b"acTL", struct.pack(">I", frames) + loops)], 0
+    hidden = int(bool(timing) and len(timing) - 1 == frames - 1)  # a default image that the animation does not show
+    parts, sequence = [_chunk(b"acTL", struct.pack(">I", frames - hidden) + loops)], 0
     for index, frame in enumerate(stored):
-        delay = delays[index] if index < len(delays) else struct.pack(">HH", 1, 10)
-        control = struct.pack(">IIIII", sequence, width, height, 0, 0) + delay + b"\0\0"
-        parts.append(_chunk(b"fcTL", control))
-        sequence += 1
         data = _compressed(frame)
+        if index >= hidden:
+            delay = delays[index - hidden] if index - hidden < len(delays) else struct.pack(">HH", 1, 10)
+            parts.append(_chunk(b"fcTL", struct.pack(">IIIII", sequence, width, height, 0, 0) + delay + b"\0\0"))
+            sequence += 1
         if index == 0:
             parts.append(_chunk(b"IDAT", data))
         else:

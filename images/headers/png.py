@@ -49,11 +49,13 @@ def read(source: Source, limits: Limits) -> ImageInfo:
     if not 0 < width <= 0x7FFFFFFF or not 0 < height <= 0x7FFFFFFF:
         raise BrokenImage("The PNG header gives an image without pixels.")
     frames, transparent, metadata = 1, False, 0
+    animated = default_shown = False
     for chunk in chunks(source):
         if chunk.kind == b"IDAT":
             break
         if chunk.kind == b"acTL" and chunk.size == 8:
-            frames = max(1, source.unpack(">I", chunk.offset)[0])
+            frames, animated = max(1, source.unpack(">I", chunk.offset)[0]), True
+        default_shown |= chunk.kind == b"fcTL"
         transparent |= chunk.kind == b"tRNS"
         metadata += chunk.size
         limits.check_metadata(metadata)
@@ -65,7 +67,7 @@ def read(source: Source, limits: Limits) -> ImageInfo:
         height=height,
         channels=1 if colour in (GRAY, GRAY_ALPHA) else 3,
         dtype="uint16" if depth == 16 else "uint8",
-        frames=frames,
+        frames=frames + (animated and not default_shown),  # a default image outside the animation is a frame to us
         has_alpha=colour in (GRAY_ALPHA, RGBA) or transparent,
         bits=depth,
     )
