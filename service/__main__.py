@@ -1,0 +1,93 @@
+"""`python -m service`: run one gateway process until it is told to stop."""
+
+import socket
+import sys
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from service.app import create_app
+from service.hosts import is_loopback
+from store.errors import SettingsError, StoreError
+from store.logs import configure_logs
+from store.settings import Settings, load_settings
+
+STOP_SECONDS = 10
+"""How long a stopping gateway lets transfers under way finish. Requests that wait for jobs are answered at once."""
+
+KEEP_ALIVE_SECONDS = 75
+"""Longer than the 60 s after which common proxies drop an idle connection, so that they never meet a closing one."""
+
+BACKLOG = 2048
+
+log = structlog.get_logger("service")
+
+
+class Gateway(uvicorn.Server):
+    """A server that, told to stop, first ends every wait: a stream open for a job would hold it up otherwise."""
+
+    def __init__(self, app: FastAPI, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the waiting room, then the server."""
+        self._app.state.services.room.close()
+        await super().shutdown(sockets)
+
+
+def main() -> int:
+    """Run the gateway; 1 when a setting, the port or the store keeps it from starting."""
+    try:
+        settings = load_settings()
+        configure_logs(settings)
+        app = create_app(settings)
+        listener = listen(settings)
+    except StoreError as error:
+        print(error, file=sys.stderr)
+        return 1
+    _say_who_may_come(settings)
+    config = uvicorn.Config(
+        app,
+        log_config=None,  # store.logs formats every line
+        log_level=settings.log_level,
+        access_log=False,  # service.request_context writes it, with the request id
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=STOP_SECONDS,
+        backlog=BACKLOG,
+    )
+    server = Gateway(app, config)
+    server.run(sockets=[listener])
+    return 0 if server.started else 1
+
+
+def listen(settings: Settings) -> socket.socket:
+    """The listening socket.
+
+    Raises:
+        SettingsError: the address cannot be used; the text says what to change.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise SettingsError(
+            f"Cannot listen on {settings.host}:{settings.port}: {error.strerror or error}. Stop the program that uses "
+            "the port, or set PORT (and HOST) to a free one."
+        ) from None
+
+
+def _say_who_may_come(settings: Settings) -> None:
+    if is_loopback(settings.host):
+        log.info("no key is configured: answering to this machine only", address=f"{settings.host}:{settings.port}")
+    else:
+        log.warning(
+            "no key is configured: anyone who reaches this address may use the service (B2S_ALLOW_OPEN)",
+            address=f"{settings.host}:{settings.port}",
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

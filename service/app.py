@@ -1,0 +1,84 @@
+"""The ASGI application: `create_app` puts routes, error handlers and middleware together; lifespan owns the clients."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+from anyio import to_thread
+from fastapi import APIRouter, FastAPI
+
+from service import denoise, errors, health, jobs, models, openapi, pages, results
+from service.body_limit import BodyLimit
+from service.hosts import LoopbackHosts, is_loopback, require_guarded
+from service.metrics import GatewayMetrics
+from service.request_context import RequestContext
+from service.services import open_services
+from store.settings import Settings, load_settings
+from store.shipped import register_shipped
+
+VERSION = "0.1.0"
+
+TAGS = [
+    {"name": "denoise", "description": "Send an image, get it back clean."},
+    {"name": "jobs", "description": "Follow, cancel and delete what was started."},
+    {"name": "results", "description": "Fetch what a job made."},
+    {"name": "models", "description": "What a job can be run with."},
+    {"name": "health", "description": "For load balancers and monitoring."},
+    {"name": "pages", "description": "For people."},
+]
+
+log = structlog.get_logger(__name__)
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Build the gateway. Nothing is opened before its lifespan starts, so building one costs nothing and needs nothing.
+
+    Args:
+        settings: defaults to the environment's (`B2S_…`).
+
+    Raises:
+        SettingsError: a variable has a value that cannot work, or would leave the service open to strangers.
+    """
+    settings = settings or load_settings()
+    require_guarded(settings)
+    metrics = GatewayMetrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        services = open_services(settings, metrics)
+        app.state.services = services
+        await to_thread.run_sync(register_shipped, services.models, services.blobs)
+        services.room.start()
+        try:
+            yield
+        finally:
+            await services.stop()
+
+    app = FastAPI(
+        title="Blind2Sound",
+        version=VERSION,
+        lifespan=lifespan,
+        openapi_tags=TAGS,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+    )
+    _add_routes(app)
+    app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+    errors.install_handlers(app)
+    # Added last is outermost: every answer, a refused host's included, carries a request id and is counted.
+    app.add_middleware(BodyLimit, max_upload_bytes=settings.max_upload_bytes)
+    if is_loopback(settings.host):
+        app.add_middleware(LoopbackHosts)
+    app.add_middleware(RequestContext, metrics=metrics)
+    return app
+
+
+def _add_routes(app: FastAPI) -> None:
+    """Every route twice: as it is, and under /v1 for clients that pin a version."""
+    routes = APIRouter()
+    for room in (denoise, jobs, results, models, health, pages):
+        routes.include_router(room.router)
+    app.include_router(routes)
+    app.include_router(routes, prefix="/v1", include_in_schema=False)
+    pages.mount_static(app)

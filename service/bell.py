@@ -1,0 +1,33 @@
+"""Ring for workers without making any request wait for the broker."""
+
+import asyncio
+
+from anyio import CapacityLimiter, to_thread
+
+from store.broker import Broker
+from store.job import Job
+
+RINGERS = 4
+"""Threads that may ring at once. A broker that is down costs each about a second; requests keep their own threads."""
+
+
+class Bell:
+    """Rings in the background. A ring that fails is made up for by the workers' sweep."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._limiter = CapacityLimiter(RINGERS)
+        self._ringing: set[asyncio.Task[bool]] = set()
+
+    def ring(self, job: Job) -> None:
+        """Start ringing for a job that is committed; returns at once. Call from the event loop."""
+        call = to_thread.run_sync(self._broker.ring, job.kind, job.id, limiter=self._limiter)
+        task = asyncio.ensure_future(call)
+        self._ringing.add(task)  # the loop keeps weak references only
+        task.add_done_callback(self._ringing.discard)
+
+    async def stop(self) -> None:
+        """Let the rings under way end, and close the broker's connections."""
+        if self._ringing:
+            await asyncio.wait(self._ringing, timeout=2.0)
+        await to_thread.run_sync(self._broker.close)

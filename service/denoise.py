@@ -1,0 +1,133 @@
+"""`POST /denoise`: check an upload, record it as a job, answer with the job or, if asked to wait, with the image."""
+
+from typing import Annotated
+
+from anyio import to_thread
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.responses import JSONResponse, Response
+
+from images.probe import ImageInfo
+from service import openapi, problems
+from service.downloads import serve
+from service.job_view import JobView, job_view
+from service.options import DenoiseOptions, DenoiseQuery, parse_options
+from service.parameters import Prefer
+from service.preferences import names_images, quality, wait_seconds
+from service.problems import FieldError
+from service.recording import record
+from service.results import result_file, result_headers
+from service.services import BasePath, Services, ServicesDep
+from service.uploads import receive_upload
+from store.job import DEFAULT_TENANT, Job, JobState
+from store.models import Model, ModelNotFound
+
+router = APIRouter(tags=["denoise"])
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description=(
+            "Any unique text, a UUID for one. Sending the same image, options and key again gives the first job again "
+            "instead of a second one, so a request may be retried safely."
+        ),
+        examples=["8e03978e-40d5-43e8-bc93-6894a57f9324"],
+    ),
+]
+Accept = Annotated[
+    str | None,
+    Header(description="With a wait: `image/*` answers the image itself instead of the job.", examples=["image/*"]),
+]
+
+
+@router.post(
+    "/denoise",
+    operation_id="denoise",
+    summary="Denoise an image",
+    status_code=202,
+    response_model=JobView,
+    responses=openapi.DENOISE_RESPONSES,
+    openapi_extra={"requestBody": openapi.DENOISE_BODY},
+)
+async def denoise(
+    request: Request,
+    services: ServicesDep,
+    base: BasePath,
+    query: Annotated[DenoiseQuery, Query()],
+    idempotency_key: IdempotencyKey = None,
+    prefer: Prefer = None,
+    accept: Accept = None,
+) -> Response:
+    """Send a noisy image, get it back clean.
+
+    Without a wait the answer is 202 with the job; follow `links`. With `Prefer: wait=N` (or `?wait=N`) the request is
+    held: 200 with the finished job, or with the image itself if `Accept` prefers it. After N seconds the answer is 202
+    and the job goes on, nothing is lost.
+    """
+    seconds = wait_seconds(query.wait, prefer, services.settings.max_wait_seconds)
+    async with receive_upload(request, services.settings.max_upload_bytes) as upload:
+        options = parse_options(upload.fields, query.given())
+        info = await to_thread.run_sync(upload.probe, services.limits)
+        model = await to_thread.run_sync(_choose_model, services, options, info)
+        wants_image = seconds is not None and _wants_image(accept, options, info)
+        job, replayed = await record(
+            services, upload, options, info, model.id, request.state.request_id, idempotency_key
+        )
+    headers = {"Location": f"{base}/jobs/{job.id}"}
+    if replayed:
+        headers["Idempotency-Replayed"] = "true"
+    if seconds is not None:
+        headers["Preference-Applied"] = f"wait={seconds:g}"
+        job = await services.ended(job, seconds)
+    if wants_image and job.state.final:
+        return await _image(request, services, job, headers)
+    finished = seconds is not None and job.state.final
+    positions = await to_thread.run_sync(services.jobs.queue_positions, [job.id])
+    view = job_view(job, base, positions.get(job.id))
+    return JSONResponse(view.model_dump(mode="json"), status_code=200 if finished else 202, headers=headers)
+
+
+def _choose_model(services: Services, options: DenoiseOptions, info: ImageInfo) -> Model:
+    """The model asked for, or the base model that fits; refuses one that cannot take the image's channels."""
+    if options.model is None:
+        try:
+            return services.models.default_for(info.channels)
+        except ModelNotFound as error:
+            raise problems.Unavailable(f"{error} The operator has to restore model/weights.") from error
+    try:
+        model = services.models.get(options.model, DEFAULT_TENANT)
+    except ModelNotFound as error:
+        raise _refused_model(f"{error} GET /models lists those that exist.") from error
+    if not model.fits(info.channels):
+        raise _refused_model(
+            f"{model.id} takes images of {model.channels} channels and this one has {info.channels}; "
+            "leave `model` out to have one chosen."
+        )
+    return model
+
+
+def _refused_model(message: str) -> problems.InvalidRequest:
+    return problems.InvalidRequest(f"model: {message}", errors=[FieldError(field="model", message=message)])
+
+
+def _wants_image(accept: str | None, options: DenoiseOptions, info: ImageInfo) -> bool:
+    """Whether `Accept` prefers the image over the job's JSON; refuses when it names only other image types."""
+    media_type = f"image/{options.output_format}" if options.output_format else info.media_type
+    image, job = quality(accept, media_type), quality(accept, "application/json")
+    if image == job == 0 and names_images(accept):
+        raise problems.NotAcceptable(
+            f"The result will be {media_type}, which `Accept: {accept}` leaves out. Send `Accept: image/*`, or choose "
+            "the format with `output_format`."
+        )
+    return image > job
+
+
+async def _image(request: Request, services: Services, job: Job, headers: dict[str, str]) -> Response:
+    """The result of a final job as the answer itself, or the problem that kept it from being made."""
+    if job.state is JobState.CANCELED:
+        raise problems.JobCanceled("The job was canceled before it was done. Post the image again.", job_id=job.id)
+    if job.error is not None:
+        raise problems.JobFailed(job.error.detail, job_id=job.id, code=job.error.code)
+    return await serve(request, services.blobs, result_file(job), headers | result_headers(job))

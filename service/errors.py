@@ -1,0 +1,125 @@
+"""Turn every exception into a problem document, the framework's own included."""
+
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+
+from service import problems
+from service.problems import FieldError, Problem
+from store.errors import BlobMissing, BlobStoreError, JobNotFound, QueueFull, StoreError
+from store.models import ModelNotFound
+
+RETRY_SECONDS = "5"
+
+log = structlog.get_logger(__name__)
+
+
+class ProblemResponse(JSONResponse):
+    """A JSON response labelled as RFC 9457 asks."""
+
+    media_type = problems.MEDIA_TYPE
+
+
+def respond(request: Request, problem: Problem) -> ProblemResponse:
+    """Answer `problem`, with the id under which this request is logged."""
+    return ProblemResponse(
+        problem.document(request.state.request_id), status_code=problem.status, headers=problem.headers or None
+    )
+
+
+def install_handlers(app: FastAPI) -> None:
+    """Register one handler for each exception family."""
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _framework)
+    app.add_exception_handler(StoreError, _store)
+    app.add_exception_handler(SQLAlchemyError, _database)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _problem(request: Request, exc: Exception) -> ProblemResponse:
+    assert isinstance(exc, Problem)
+    return respond(request, exc)
+
+
+async def _validation(request: Request, exc: Exception) -> ProblemResponse:
+    assert isinstance(exc, RequestValidationError)
+    return respond(request, invalid_request(list(exc.errors())))
+
+
+async def _framework(request: Request, exc: Exception) -> ProblemResponse:
+    assert isinstance(exc, HTTPException)
+    headers = dict(exc.headers or {})
+    path = request.url.path
+    if exc.status_code == 404:
+        return respond(request, problems.NotFound(f"There is nothing at {path}. The routes are listed at /docs."))
+    if exc.status_code == 405:
+        allowed = headers.get("Allow", headers.get("allow", "other methods"))
+        detail = f"{path} does not take {request.method}; it takes {allowed}."
+        return respond(request, problems.MethodNotAllowed(detail, headers=headers))
+    if exc.status_code < 500:
+        return respond(request, problems.RequestRefused(f"{exc.detail} See /docs for what this route takes."))
+    return respond(request, problems.InternalError(str(exc.detail)))
+
+
+async def _store(request: Request, exc: Exception) -> ProblemResponse:
+    match exc:
+        case JobNotFound():
+            return respond(request, problems.JobNotFound(f"{exc} GET /jobs lists those that exist."))
+        case ModelNotFound():
+            return respond(request, problems.ModelNotFound(f"{exc} GET /models lists those that exist."))
+        case BlobMissing():
+            return respond(
+                request, problems.ResultGone("These bytes were deleted or have expired. Post the image again.")
+            )
+        case QueueFull():
+            headers = {"Retry-After": str(exc.retry_after)}
+            return respond(request, problems.QueueFull(f"{exc} The bound is B2S_MAX_QUEUED.", headers=headers))
+        case BlobStoreError():
+            log.error("blob store failed", exc_info=exc)
+            return respond(request, _unavailable("The blob store"))
+    return await _unexpected(request, exc)
+
+
+async def _database(request: Request, exc: Exception) -> ProblemResponse:
+    log.error("database failed", exc_info=exc)
+    if isinstance(exc, OperationalError | PoolTimeout | InterfaceError):
+        return respond(request, _unavailable("The database"))
+    return await _unexpected(request, exc)
+
+
+def _unavailable(what: str) -> problems.Unavailable:
+    detail = (
+        f"{what} does not answer. Nothing was recorded; try again in {RETRY_SECONDS} s. /readyz tells when it is back."
+    )
+    return problems.Unavailable(detail, headers={"Retry-After": RETRY_SECONDS})
+
+
+async def _unexpected(request: Request, exc: Exception) -> ProblemResponse:
+    log.error("unexpected error", exc_info=exc, path=request.url.path)
+    detail = "The server hit a bug. Try again; if it stays, report it with this request_id, which its log line carries."
+    return respond(request, problems.InternalError(detail))
+
+
+def invalid_request(errors: list[Any]) -> problems.InvalidRequest:
+    """One problem for all fields that pydantic refused; `errors` as `ValidationError.errors()` gives them."""
+    fields = [FieldError(field=_field_name(error), message=_message(error)) for error in errors]
+    words = "; ".join(f"{item.field}: {item.message}" for item in fields)
+    return problems.InvalidRequest(f"{words}. Correct the named fields; /docs shows what they take.", errors=fields)
+
+
+def _field_name(error: dict[str, Any]) -> str:
+    parts = [str(part) for part in error["loc"] if part not in ("query", "path", "body", "header")]
+    return ".".join(parts) or "body"
+
+
+def _message(error: dict[str, Any]) -> str:
+    if error["type"] == "extra_forbidden":
+        return "this field is not known here"
+    return str(error["msg"]).removeprefix("Value error, ").rstrip(".")

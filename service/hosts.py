@@ -1,0 +1,67 @@
+"""Who may reach a gateway that asks for no key: loopback only, unless the operator says that it is guarded."""
+
+import ipaddress
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.problems import MEDIA_TYPE, HostRefused
+from store.errors import SettingsError
+from store.settings import Settings
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address or name means this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def require_guarded(settings: Settings) -> None:
+    """Refuse to start an open gateway where strangers can reach it.
+
+    Raises:
+        SettingsError: HOST is not loopback and B2S_ALLOW_OPEN is not set.
+    """
+    if not is_loopback(settings.host) and not settings.allow_open:
+        raise SettingsError(
+            f"HOST={settings.host} would let anyone who reaches this machine use the service, which asks for no key. "
+            "Set HOST=127.0.0.1, or B2S_ALLOW_OPEN=1 if a firewall or an authenticating proxy stands in front of it."
+        )
+
+
+class LoopbackHosts:
+    """Middleware: answer only requests for a loopback name.
+
+    Without it a web page could point a name of its own at 127.0.0.1 (DNS rebinding) and read the user's results.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            host = _without_port(Headers(scope=scope).get("host", ""))
+            if host and not is_loopback(host):
+                await _refuse(host, scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.partition(":")[0]
+
+
+async def _refuse(host: str, scope: Scope, receive: Receive, send: Send) -> None:
+    problem = HostRefused(
+        f"This server listens on loopback and answers to 127.0.0.1 and localhost, not to {host[:100]!r}. Use one of "
+        "those, or set HOST and B2S_ALLOW_OPEN=1 if it is meant to be reached from elsewhere."
+    )
+    body = problem.document(scope["state"]["request_id"])
+    await JSONResponse(body, status_code=problem.status, media_type=MEDIA_TYPE)(scope, receive, send)

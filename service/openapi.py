@@ -1,0 +1,154 @@
+"""What `/openapi.json` says beyond what FastAPI finds out by itself: problem responses, bodies and binary answers."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from service import problems
+from service.options import DenoiseOptions
+from service.problems import MEDIA_TYPE, Problem, ProblemDocument
+
+Responses = dict[int | str, dict[str, Any]]
+
+PROBLEM_SCHEMA = {"$ref": "#/components/schemas/Problem"}
+IMAGE = {"schema": {"type": "string", "contentMediaType": "application/octet-stream", "format": "binary"}}
+IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/tiff")
+DESCRIPTION = """
+Denoising as a service: send a noisy image, get it back clean. No clean example is ever needed.
+
+Every error is `application/problem+json` (RFC 9457): a stable `type`, a `detail` that names the remedy, and the
+`request_id` under which the server logged it. Times are UTC. Every route also answers under `/v1`.
+"""
+
+
+def responses(*kinds: type[Problem]) -> Responses:
+    """The problems that a route answers, by status, each kind as an example."""
+    found: Responses = {}
+    answered: list[type[Problem]] = [*kinds, problems.InternalError]
+    for kind in answered:
+        entry = found.setdefault(kind.status, {"description": kind.title, "content": {MEDIA_TYPE: _problem_content()}})
+        entry["content"][MEDIA_TYPE]["examples"][kind.slug] = {"summary": kind.title, "value": _example(kind)}
+    # Whatever is not listed (405, 503 while the database is away…) is a problem document all the same.
+    found["default"] = {"description": "Any other problem", "content": {MEDIA_TYPE: {"schema": PROBLEM_SCHEMA}}}
+    return found
+
+
+def _problem_content() -> dict[str, Any]:
+    return {"schema": PROBLEM_SCHEMA, "examples": {}}
+
+
+def _example(kind: type[Problem]) -> dict[str, Any]:
+    return kind(kind.meaning()).document("req_5f0c7e1b9a3d4c2e8f6a7b8c9d0e1f2a")
+
+
+def _header(description: str, example: Any) -> dict[str, Any]:
+    return {"description": description, "schema": {"type": "string"}, "example": example}
+
+
+_JOB_SCHEMA = {"$ref": "#/components/schemas/JobView"}
+_RESULT_HEADERS = {
+    "ETag": _header("SHA-256 of the bytes.", '"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"'),
+    "B2S-Job-Id": _header("The job.", "job_0192f0c1a2b37c4d8e5f60718293a4b5"),
+    "B2S-Model": _header("The model that did the work.", "base-gray"),
+    "B2S-Noise-Alpha": _header("Estimated α, normalised (Var = α·x + σ²).", "0.0101"),
+    "B2S-Noise-Sigma": _header("Estimated σ, normalised.", "0.0004"),
+}
+_LOCATION = {"Location": _header("The job.", "/jobs/job_0192f0c1a2b37c4d8e5f60718293a4b5")}
+_REPLAYED = {"Idempotency-Replayed": _header("`true` if an earlier request with the same key made the job.", "true")}
+
+_NOT_THERE = (problems.JobNotFound, problems.ResultNotReady, problems.JobHasNoResult, problems.ResultGone)
+
+DENOISE_RESPONSES: Responses = {
+    200: {
+        "description": "The job has ended within the wait: the job, or the image if `Accept` prefers it.",
+        "headers": _LOCATION | _REPLAYED | _RESULT_HEADERS,
+        "content": {"application/json": {"schema": _JOB_SCHEMA}, **dict.fromkeys(IMAGE_TYPES, IMAGE)},
+    },
+    202: {"description": "The job was recorded and will run.", "headers": _LOCATION | _REPLAYED},
+    **responses(
+        problems.RequestRefused,
+        problems.NotAcceptable,
+        problems.JobCanceled,
+        problems.ContentTooLarge,
+        problems.ImageTooLarge,
+        problems.UnsupportedMediaType,
+        problems.InvalidRequest,
+        problems.BrokenImage,
+        problems.IdempotencyMismatch,
+        problems.JobFailed,
+        problems.QueueFull,
+        problems.Unavailable,
+    ),
+}
+RESULT_RESPONSES: Responses = {
+    200: {"description": "The whole file.", "headers": _RESULT_HEADERS, "content": dict.fromkeys(IMAGE_TYPES, IMAGE)},
+    206: {"description": "The range asked for.", "content": dict.fromkeys(IMAGE_TYPES, IMAGE)},
+    304: {"description": "You have it: `If-None-Match` names its ETag."},
+    **responses(*_NOT_THERE, problems.RangeNotSatisfiable, problems.InvalidRequest),
+}
+REPORT_RESPONSES = responses(*_NOT_THERE, problems.ReportNotKept, problems.InvalidRequest)
+REPORT_PICTURE_RESPONSES: Responses = {
+    200: {"description": "The picture.", "content": {"image/png": IMAGE}},
+    **REPORT_RESPONSES,
+}
+EVENT_RESPONSES: Responses = {
+    200: {
+        "description": "Server-Sent Events until the job has ended.",
+        "content": {
+            "text/event-stream": {
+                "schema": {"type": "string"},
+                "example": 'event: state\ndata: {"state": "running", "attempt": 1}\nid: 2\n\n',
+            }
+        },
+    },
+    **responses(problems.JobNotFound, problems.InvalidRequest),
+}
+WEIGHTS_RESPONSES: Responses = {
+    200: {"description": "The safetensors file.", "content": {"application/octet-stream": IMAGE}},
+    206: {"description": "The range asked for.", "content": {"application/octet-stream": IMAGE}},
+    304: {"description": "You have it: `If-None-Match` names its ETag."},
+    **responses(problems.ModelNotFound, problems.RangeNotSatisfiable, problems.InvalidRequest),
+}
+READY_RESPONSES: Responses = {
+    503: {
+        "description": "The database or the blob store fails.",
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Ready"}}},
+    },
+    **responses(),
+}
+METRICS_RESPONSES: Responses = {
+    200: {"description": "Prometheus text format.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+    **responses(),
+}
+
+
+def _denoise_body() -> dict[str, Any]:
+    """Multipart with the options as fields, or the image's bytes alone with the options in the query."""
+    form = DenoiseOptions.model_json_schema()
+    image = {"type": "string", "format": "binary", "description": "The noisy image: PNG, JPEG, WebP or TIFF."}
+    properties = {"image": image, **form["properties"]}
+    schema = {"type": "object", "required": ["image"], "properties": properties, "additionalProperties": False}
+    return {
+        "required": True,
+        "content": {"multipart/form-data": {"schema": schema}, **dict.fromkeys(IMAGE_TYPES, IMAGE)},
+    }
+
+
+DENOISE_BODY = _denoise_body()
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, made once."""
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes, tags=app.openapi_tags
+        )
+        schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+        problem = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas.update(problem.pop("$defs", {}))
+        schemas["Problem"] = problem
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(unused, None)
+        app.openapi_schema = schema
+    return app.openapi_schema

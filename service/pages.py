@@ -1,0 +1,123 @@
+"""What a person with a browser finds: where things are, the interactive docs, and what each problem means."""
+
+from importlib.resources import files
+from pathlib import Path as FilePath
+from typing import Annotated
+
+from fastapi import APIRouter, FastAPI, Path, Request
+from fastapi.responses import HTMLResponse, Response
+from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel, ConfigDict, Field
+
+from service import openapi, problems
+from service.services import BasePath
+
+router = APIRouter(tags=["pages"])
+
+STATIC = FilePath(__file__).parent / "static"
+DOCS_POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "style-src 'self' 'unsafe-inline'",  # Swagger UI styles its own elements
+        "img-src 'self' data:",
+        "frame-ancestors 'none'",
+        "base-uri 'none'",
+    )
+)
+
+
+class Index(BaseModel):
+    """Where things are."""
+
+    name: str
+    version: str
+    docs: str
+    openapi: str
+    denoise: str
+    jobs: str
+    models: str
+    problems: str
+    health: str
+    metrics: str
+
+
+class ProblemKind(BaseModel):
+    """One kind of problem."""
+
+    model_config = ConfigDict(title="ProblemKind")
+
+    type: str = Field(examples=["/problems/job-not-found"])
+    title: str = Field(examples=["No such job"])
+    status: int = Field(examples=[404])
+    description: str = Field(description="What it means and what to do.")
+
+
+class ProblemKinds(BaseModel):
+    """All kinds of problems."""
+
+    problems: list[ProblemKind]
+
+
+@router.get("/", operation_id="index", summary="Where things are", responses=openapi.responses())
+async def index(request: Request, base: BasePath) -> Index:
+    """Links to everything else."""
+    return Index(
+        name=request.app.title,
+        version=request.app.version,
+        docs=f"{base}/docs",
+        openapi=f"{base}/openapi.json",
+        denoise=f"{base}/denoise",
+        jobs=f"{base}/jobs",
+        models=f"{base}/models",
+        problems=f"{base}/problems",
+        health=f"{base}/readyz",
+        metrics=f"{base}/metrics",
+    )
+
+
+@router.get(
+    "/problems", operation_id="list_problems", summary="List the kinds of problems", responses=openapi.responses()
+)
+async def list_problems() -> ProblemKinds:
+    """Every `type` that an error of this API can have."""
+    return ProblemKinds(problems=[_kind(kind) for kind in problems.catalogue().values()])
+
+
+@router.get(
+    "/problems/{slug}",
+    operation_id="get_problem",
+    summary="What a problem means",
+    responses=openapi.responses(problems.ProblemNotFound, problems.InvalidRequest),
+)
+async def get_problem(
+    slug: Annotated[str, Path(max_length=100, description="The last part of a `type`.", examples=["job-not-found"])],
+) -> ProblemKind:
+    """What the `type` of a problem document points to."""
+    kind = problems.catalogue().get(slug)
+    if kind is None:
+        raise problems.ProblemNotFound("There is no such kind of problem. GET /problems lists those that exist.")
+    return _kind(kind)
+
+
+@router.get("/docs", include_in_schema=False)
+async def docs(base: BasePath) -> Response:
+    """Swagger UI, served from here so that it works on machines without internet."""
+    page = (STATIC / "docs.html").read_text().replace("{base}", base)
+    return HTMLResponse(page, headers={"Content-Security-Policy": DOCS_POLICY})
+
+
+@router.get("/openapi.json", include_in_schema=False)
+async def openapi_document(request: Request) -> dict[str, object]:
+    """The OpenAPI document."""
+    document: dict[str, object] = request.app.openapi()
+    return document
+
+
+def mount_static(app: FastAPI) -> None:
+    """Serve Swagger UI's own files (from the `fastapi-offline` wheel) and ours."""
+    app.mount("/static/swagger", StaticFiles(directory=str(files("fastapi_offline") / "static")), name="swagger")
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+
+
+def _kind(kind: type[problems.Problem]) -> ProblemKind:
+    return ProblemKind(type=kind.type_uri(), title=kind.title, status=kind.status, description=kind.meaning())

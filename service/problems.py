@@ -1,0 +1,272 @@
+"""Every error the gateway answers, as an RFC 9457 problem document.
+
+    Problem
+    ├── RequestRefused           400
+    ├── NotFound                 404   JobNotFound · ModelNotFound · ReportNotKept · ProblemNotFound
+    ├── MethodNotAllowed         405
+    ├── NotAcceptable            406
+    ├── Conflict                 409   ResultNotReady · JobHasNoResult · JobIsFinal · JobIsRunning · JobCanceled
+    ├── Gone                     410   ResultGone
+    ├── ContentTooLarge          413   ImageTooLarge
+    ├── UnsupportedMediaType     415
+    ├── RangeNotSatisfiable      416
+    ├── HostRefused              421
+    ├── InvalidRequest           422   BrokenImage · IdempotencyMismatch · JobFailed
+    ├── InternalError            500
+    └── Unavailable              503   QueueFull
+
+A subclass is one stable `type`: its slug never changes once released, and `GET /problems/{slug}` serves its docstring.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class FieldError(BaseModel):
+    """One field of the request that was refused."""
+
+    field: str = Field(description="Name of the form field, query parameter or header.", examples=["strength"])
+    message: str = Field(description="What is wrong with it.", examples=["Input should be less than or equal to 1"])
+
+
+class ProblemDocument(BaseModel):
+    """RFC 9457 problem details: what went wrong and what to do about it."""
+
+    model_config = ConfigDict(title="Problem", extra="allow")
+
+    type: str = Field(
+        description="Stable identifier; resolves to its documentation.", examples=["/problems/job-not-found"]
+    )
+    title: str = Field(description="The kind of problem, the same for every occurrence.", examples=["No such job"])
+    status: int = Field(description="The HTTP status code.", ge=400, le=599, examples=[404])
+    detail: str = Field(description="This occurrence in words, with the remedy.")
+    request_id: str = Field(description="Quote it when you report the problem; the log lines carry it.")
+    errors: list[FieldError] | None = Field(default=None, description="The refused fields, for a 422.")
+
+
+class Problem(Exception):
+    """Base of every error answered as a problem document."""
+
+    slug: ClassVar[str]
+    title: ClassVar[str]
+    status: ClassVar[int]
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        errors: list[FieldError] | None = None,
+        **members: Any,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.errors = errors
+        self.members = members
+
+    @classmethod
+    def type_uri(cls) -> str:
+        """The stable identifier of this kind of problem."""
+        return f"/problems/{cls.slug}"
+
+    @classmethod
+    def meaning(cls) -> str:
+        """What this kind of problem means and what to do about it, as the API documents it."""
+        return " ".join((cls.__doc__ or "").split())
+
+    def document(self, request_id: str) -> dict[str, Any]:
+        """The JSON body; extension members come after the standard ones."""
+        document = ProblemDocument(
+            type=self.type_uri(),
+            title=self.title,
+            status=self.status,
+            detail=self.detail,
+            request_id=request_id,
+            errors=self.errors,
+            **self.members,
+        )
+        return document.model_dump(mode="json", exclude_none=True)
+
+
+class NotFound(Problem):
+    """No route answers this path. The routes are listed at `/docs`."""
+
+    slug, title, status = "not-found", "No such path", 404
+
+
+class JobNotFound(NotFound):
+    """No job has this id. Ids look like `job_…`; list yours with `GET /jobs`."""
+
+    slug, title = "job-not-found", "No such job"
+
+
+class ModelNotFound(NotFound):
+    """No model has this id. List those that exist with `GET /models`."""
+
+    slug, title = "model-not-found", "No such model"
+
+
+class ReportNotKept(NotFound):
+    """The job was posted with `report=false`, so it has no report. Post the image again without that option."""
+
+    slug, title = "report-not-kept", "This job has no report"
+
+
+class ProblemNotFound(NotFound):
+    """No kind of problem has this name. The ones that exist are listed at `GET /problems`."""
+
+    slug, title = "problem-not-found", "No such kind of problem"
+
+
+class MethodNotAllowed(Problem):
+    """The path exists but not with this method. The `Allow` header lists the methods it takes."""
+
+    slug, title, status = "method-not-allowed", "Method not allowed", 405
+
+
+class NotAcceptable(Problem):
+    """The result will not be in a format that `Accept` names. Send `Accept: image/*`, or set `output_format`."""
+
+    slug, title, status = "not-acceptable", "Result format not acceptable", 406
+
+
+class Conflict(Problem):
+    """The request does not fit the state that the job is in."""
+
+    slug, title, status = "conflict", "Conflict", 409
+
+
+class ResultNotReady(Conflict):
+    """The job is not finished. Wait with `GET /jobs/{id}?wait=30`, or try again after `Retry-After` seconds."""
+
+    slug, title = "result-not-ready", "Result not ready"
+
+
+class JobHasNoResult(Conflict):
+    """The job failed or was canceled, so it never made a result. `GET /jobs/{id}` says why under `error`."""
+
+    slug, title = "job-has-no-result", "This job has no result"
+
+
+class JobIsFinal(Conflict):
+    """The job is already finished, so it cannot be canceled. `DELETE /jobs/{id}` removes its bytes."""
+
+    slug, title = "job-is-final", "Job already finished"
+
+
+class JobIsRunning(Conflict):
+    """The job has not stopped yet, so its bytes are still in use. It was asked to stop; try again shortly."""
+
+    slug, title = "job-is-running", "Job still running"
+
+
+class Gone(Problem):
+    """It existed and was removed."""
+
+    slug, title, status = "gone", "Gone", 410
+
+
+class ResultGone(Gone):
+    """The bytes were deleted on request or expired. Post the image again."""
+
+    slug, title = "result-gone", "Result deleted or expired"
+
+
+class ContentTooLarge(Problem):
+    """The body has more bytes than `B2S_MAX_UPLOAD_BYTES` allows. Nothing of it was kept."""
+
+    slug, title, status = "content-too-large", "Upload too large", 413
+
+
+class ImageTooLarge(ContentTooLarge):
+    """The image decodes to more pixels or frames than this server takes. Crop, bin or split it, or raise the limit."""
+
+    slug, title = "image-too-large", "Image too large"
+
+
+class UnsupportedMediaType(Problem):
+    """The bytes are not in a format this server reads. Send PNG, JPEG, WebP or TIFF."""
+
+    slug, title, status = "unsupported-media-type", "Unsupported media type", 415
+
+
+class RangeNotSatisfiable(Problem):
+    """The `Range` lies outside the result. `Content-Range` gives the size; ask again within it."""
+
+    slug, title, status = "range-not-satisfiable", "Range not satisfiable", 416
+
+
+class HostRefused(Problem):
+    """An open server on loopback answers to loopback names only, so no web page reaches it by a name of its own."""
+
+    slug, title, status = "host-refused", "Host name refused", 421
+
+
+class InvalidRequest(Problem):
+    """A field is missing, unknown or out of range; `errors` names each. `/docs` lists the fields of every route."""
+
+    slug, title, status = "invalid-request", "Invalid request", 422
+
+
+class BrokenImage(InvalidRequest):
+    """The header of the image cannot be read. The file may be cut short: open it in a viewer and save it again."""
+
+    slug, title = "broken-image", "Broken image"
+
+
+class IdempotencyMismatch(InvalidRequest):
+    """This `Idempotency-Key` came before with another image or other options. Use a fresh key for a new request."""
+
+    slug, title = "idempotency-mismatch", "Idempotency key used for another request"
+
+
+class JobFailed(InvalidRequest):
+    """The job that this request waited for failed on this image; `detail` says why and `job_id` names it."""
+
+    slug, title = "job-failed", "The job failed"
+
+
+class JobCanceled(Conflict):
+    """The job that this request waited for was canceled by another request."""
+
+    slug, title = "job-canceled", "The job was canceled"
+
+
+class RequestRefused(Problem):
+    """The request could not be understood as HTTP should be; `detail` says what to change."""
+
+    slug, title, status = "bad-request", "Bad request", 400
+
+
+class InternalError(Problem):
+    """Something broke on our side; nothing you sent was lost that was answered with a job. Quote `request_id`."""
+
+    slug, title, status = "internal-error", "Internal error", 500
+
+
+class Unavailable(Problem):
+    """The database or the blob store does not answer. Try again after `Retry-After` seconds."""
+
+    slug, title, status = "unavailable", "Temporarily unavailable", 503
+
+
+class QueueFull(Unavailable):
+    """So many jobs wait already that one more would wait too long. Nothing was kept; try again after `Retry-After`."""
+
+    slug, title = "queue-full", "Queue full"
+
+
+def catalogue() -> dict[str, type[Problem]]:
+    """Every kind of problem by slug, parents before children."""
+
+    def walk(kind: type[Problem]) -> Iterator[type[Problem]]:
+        for child in kind.__subclasses__():
+            yield child
+            yield from walk(child)
+
+    return {kind.slug: kind for kind in walk(Problem)}

@@ -1,0 +1,95 @@
+"""Make a job of a checked upload: bytes first, then the row, then the ring."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from typing import Any
+
+import structlog
+from anyio import to_thread
+
+from images.probe import ImageInfo
+from service import problems
+from service.options import DenoiseOptions
+from service.services import Services
+from service.uploads import SPOOL_BYTES, Upload
+from store.blobs import input_key
+from store.errors import IdempotencyConflict, StoreError
+from store.ids import new_id
+from store.job import DEFAULT_TENANT, Job, JobKind, NewJob
+
+log = structlog.get_logger(__name__)
+
+
+async def record(
+    services: Services,
+    upload: Upload,
+    options: DenoiseOptions,
+    info: ImageInfo,
+    model_id: str,
+    request_id: str,
+    idempotency_key: str | None,
+) -> tuple[Job, bool]:
+    """Store the upload and queue its job; or, True, find the job that the same request with the same key made before.
+
+    Raises:
+        IdempotencyMismatch: the key came before with another image or other options.
+        QueueFull, BlobStoreError: from the store; nothing is left behind.
+    """
+    new = NewJob(
+        id=new_id("job"),
+        kind=JobKind.DENOISE,
+        options=options.model_dump(mode="json", exclude={"model"}),
+        input=asdict(info) | {"media_type": info.media_type, "bytes": upload.size},
+        input_key=None,
+        pixels=info.pixels,
+        model=model_id,
+        request_id=request_id,
+        idempotency_key=idempotency_key,
+    )
+    if idempotency_key is not None:
+        new = replace(new, body_hash=await to_thread.run_sync(_body_hash, upload, options))
+    try:
+        job, replayed = await to_thread.run_sync(_store, services, upload, new)
+    except IdempotencyConflict as error:
+        raise problems.IdempotencyMismatch(str(error)) from error
+    structlog.contextvars.bind_contextvars(job_id=job.id)
+    if not replayed:
+        services.metrics.observe_upload(upload.size)
+        services.bell.ring(job)
+    return job, replayed
+
+
+def _body_hash(upload: Upload, options: DenoiseOptions) -> str:
+    """What makes two requests the same: the image's bytes and the options, whichever way they were sent."""
+    canonical: dict[str, Any] = options.model_dump(mode="json") | {"image": upload.sha256()}
+    return hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).hexdigest()
+
+
+def _store(services: Services, upload: Upload, new: NewJob) -> tuple[Job, bool]:
+    if new.idempotency_key is not None and new.body_hash is not None:
+        earlier = services.jobs.find_replay(DEFAULT_TENANT, new.idempotency_key, new.body_hash)
+        if earlier is not None:
+            return earlier, True
+    key = input_key(new.id)
+    with _removed_unless_used(services, key):
+        services.blobs.put(key, upload.file.read() if upload.size <= SPOOL_BYTES else upload.file)
+        created = services.jobs.create(replace(new, input_key=key))
+        if created.replayed:  # the same request raced us to the row
+            services.blobs.delete([key])
+    return created.job, created.replayed
+
+
+@contextmanager
+def _removed_unless_used(services: Services, key: str) -> Iterator[None]:
+    """Delete the stored upload if its job was not made."""
+    try:
+        yield
+    except Exception:
+        try:
+            services.blobs.delete([key])
+        except StoreError:
+            log.warning("an upload without a job was left behind; the sweep removes it", key=key, exc_info=True)
+        raise

@@ -1,0 +1,112 @@
+"""What a finished job made: its image, the report as numbers, and the report as a picture."""
+
+import json
+from typing import Any
+
+from anyio import to_thread
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from service import openapi, problems
+from service.downloads import StoredFile, gone, serve
+from service.job_id import JobDep
+from service.report_view import ReportView
+from service.services import Services, ServicesDep
+from store.errors import BlobMissing
+from store.job import Job, JobState
+
+router = APIRouter(tags=["results"])
+
+RETRY_SECONDS = "1"
+
+
+@router.head("/jobs/{job_id}/result", include_in_schema=False)
+@router.get(
+    "/jobs/{job_id}/result",
+    operation_id="get_result",
+    summary="Get the result",
+    response_class=Response,
+    responses=openapi.RESULT_RESPONSES,
+)
+async def get_result(request: Request, services: ServicesDep, job: JobDep) -> Response:
+    """The bytes that the job made, with `ETag` and `Range`. 409 while they are not there, 410 once they are removed."""
+    return await serve(request, services.blobs, result_file(job), result_headers(job))
+
+
+@router.get(
+    "/jobs/{job_id}/report",
+    operation_id="get_report",
+    summary="Get the noise report",
+    response_model=ReportView,
+    responses=openapi.REPORT_RESPONSES,
+)
+async def get_report(services: ServicesDep, job: JobDep) -> Response:
+    """What was measured: the noise, what the model took away, and warnings where the result should not be trusted."""
+    key = _report_key(job, job.report_key)
+    return JSONResponse(json.loads(await _read(services, key)))
+
+
+@router.get(
+    "/jobs/{job_id}/report.png",
+    operation_id="get_report_picture",
+    summary="Get the noise report as a picture",
+    response_class=Response,
+    responses=openapi.REPORT_PICTURE_RESPONSES,
+)
+async def get_report_picture(services: ServicesDep, job: JobDep) -> Response:
+    """Before, after and residual, its histogram and autocorrelation, and the estimated noise line."""
+    key = _report_key(job, job.picture_key)
+    return Response(await _read(services, key), media_type="image/png")
+
+
+def result_file(job: Job) -> StoredFile:
+    """The result of a job as a file to serve.
+
+    Raises:
+        ResultNotReady, JobHasNoResult, ResultGone: there is none (yet, at all, any more).
+    """
+    _require_success(job)
+    assert job.result_key is not None and job.result is not None
+    facts = job.result
+    name = f"{job.id}{facts['extension']}"
+    return StoredFile(job.result_key, facts["bytes"], facts["sha256"], facts["media_type"], name)
+
+
+def result_headers(job: Job) -> dict[str, str]:
+    """What a client that receives the image alone still wants to know."""
+    facts: dict[str, Any] = job.result or {}
+    named = {
+        "B2S-Job-Id": job.id,
+        "B2S-Model": job.model,
+        "B2S-Noise-Alpha": facts.get("alpha"),
+        "B2S-Noise-Sigma": facts.get("sigma"),
+    }
+    return {name: str(value) for name, value in named.items() if value is not None}
+
+
+def _require_success(job: Job) -> None:
+    if not job.state.final:
+        raise problems.ResultNotReady(
+            f"The job is {job.state}. Wait with GET /jobs/{job.id}?wait=30, or try again in {RETRY_SECONDS} s.",
+            headers={"Retry-After": RETRY_SECONDS},
+            job_state=job.state,
+        )
+    if job.state is not JobState.SUCCEEDED:
+        reason = f": {job.error.detail}" if job.error else "."
+        raise problems.JobHasNoResult(f"The job {job.state}{reason}", job_state=job.state)
+    if job.purged:
+        raise gone()
+
+
+def _report_key(job: Job, key: str | None) -> str:
+    _require_success(job)
+    if key is None:
+        raise problems.ReportNotKept("This job was posted with report=false. Post the image again without that option.")
+    return key
+
+
+async def _read(services: Services, key: str) -> bytes:
+    try:
+        return await to_thread.run_sync(services.blobs.get, key)
+    except BlobMissing:
+        raise gone() from None
