@@ -44,8 +44,6 @@ def celery_app(settings: Settings) -> Celery:
         worker_send_task_events=False,
         worker_enable_remote_control=False,
         worker_proc_alive_timeout=120.0,  # a pool child imports torch before it says that it is up
-        worker_soft_shutdown_timeout=float(settings.shutdown_seconds),
-        worker_enable_soft_shutdown_on_idle=False,
     )
     return app
 

@@ -1,4 +1,4 @@
-"""Enter the models that ship with the program into the register, from the headers of their files: no torch is needed."""
+"""Enter the models that ship with the program into the register, from their files' headers: no torch is needed."""
 
 from __future__ import annotations
 

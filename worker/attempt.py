@@ -1,0 +1,72 @@
+"""One claimed job while it is worked on: a thread renews the lease, the work asks at every tile whether to go on."""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from store.job import Job, Progress, Signal
+from store.jobs import Jobs
+from worker.errors import Canceled, LeaseLost, ShuttingDown
+from worker.shutdown import Grace
+
+log = structlog.get_logger(__name__)
+
+
+class Attempt:
+    """A context around the work. Short jobs end before the first heartbeat and cost the database nothing here."""
+
+    def __init__(self, jobs: Jobs, job: Job, heartbeat_seconds: float, grace: Grace) -> None:
+        self.job = job
+        self.progress = job.progress
+        self._jobs = jobs
+        self._heartbeat_seconds = heartbeat_seconds
+        self._grace = grace
+        self._signal = Signal.CONTINUE
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name=f"lease-{job.id}", daemon=True)
+
+    def __enter__(self) -> Attempt:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def on_tile(self, done: int, total: int) -> None:
+        """Note progress, and stop if the job should; handed to the model, which calls it after each tile."""
+        self.progress = Progress(done, total, self.job.progress.unit)
+        self.check()
+
+    def check(self) -> None:
+        """Raise if the work should stop.
+
+        Raises:
+            Canceled, LeaseLost, ShuttingDown: as `worker.errors` says.
+        """
+        if self._signal is Signal.CANCEL:
+            raise Canceled
+        if self._signal is Signal.LOST:
+            raise LeaseLost
+        if self._grace.over:
+            raise ShuttingDown
+
+    def _beat(self) -> None:
+        told = self.progress
+        while not self._ended.wait(self._heartbeat_seconds):
+            progress = self.progress
+            try:
+                self._signal = self._jobs.renew(self.job, progress if progress != told else None)
+            except SQLAlchemyError as error:
+                # The work goes on: the database may be back before the lease is over, and decides at the end anyway.
+                log.warning("lease_not_renewed", reason=str(error))
+                continue
+            told = progress
+            if self._signal is not Signal.CONTINUE:
+                return

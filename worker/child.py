@@ -1,0 +1,68 @@
+"""What a pool child owns. torch is imported from here on, never before: a CUDA context must be born in the child."""
+
+from __future__ import annotations
+
+import os
+import socket
+from functools import cache
+
+import torch
+
+from images.limits import Limits
+from store.blobs import Blobs
+from store.broker import Broker
+from store.database import connect
+from store.job import JobKind
+from store.jobs import Jobs
+from store.models import Models
+from store.settings import Settings, load_settings
+from store.shipped import register_shipped
+from worker.denoise import DenoiseWork
+from worker.metrics import WorkerMetrics
+from worker.runner import Runner
+from worker.shutdown import Grace
+from worker.warm_models import WarmModels
+
+
+@cache
+def denoise_runner() -> Runner:
+    """The runner of this process, with the shipped models registered and warm."""
+    settings = load_settings()
+    torch.set_num_threads(settings.denoise_threads or max(1, _cores() // settings.denoise_processes))
+    engine, blobs, metrics = connect(settings.database), Blobs(settings.blobs), WorkerMetrics()
+    register = Models(engine)
+    shipped = register_shipped(register, blobs)
+    models = WarmModels(register, blobs, settings.device, settings.warm_models)
+    for model_id in shipped[: settings.warm_models]:
+        models.get(register.get(model_id, tenant=""))
+    return Runner(
+        kind=JobKind.DENOISE,
+        owner=lease_owner(os.getpid()),
+        work=DenoiseWork(blobs, models, _limits(settings)),
+        jobs=Jobs(engine, settings),
+        blobs=blobs,
+        broker=Broker(settings),
+        settings=settings,
+        metrics=metrics,
+        grace=_grace(settings),
+    )
+
+
+def lease_owner(pid: int) -> str:
+    """Name of a process in leases: host and process number."""
+    return f"{socket.gethostname()}:{pid}"
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels)
+
+
+def _grace(settings: Settings) -> Grace:
+    grace = Grace(settings.shutdown_seconds)
+    grace.install()
+    return grace
+
+
+def _cores() -> int:
+    """Cores this process may use; a container's CPU set counts."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

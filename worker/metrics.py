@@ -1,0 +1,85 @@
+"""What a worker tells Prometheus. No label carries a job or a tenant, so the number of series stays fixed.
+
+Pool children and the main process write to files in one directory (`PROMETHEUS_MULTIPROC_DIR`, set by `__main__` before
+this module is imported), and the main process answers for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+from sqlalchemy.exc import SQLAlchemyError
+
+from store.job import Job, JobKind
+from store.jobs import Jobs
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
+
+
+class WorkerMetrics:
+    """The series of one worker; made once a process."""
+
+    def __init__(self) -> None:
+        registry = CollectorRegistry()
+        self._attempts = Counter("b2s_attempts", "Attempts that ended.", ["kind", "outcome"], registry=registry)
+        self._stages = Histogram(
+            "b2s_stage_seconds", "Time by stage of a job.", ["kind", "stage"], buckets=SECONDS, registry=registry
+        )
+        self._pixels = Counter("b2s_pixels", "Pixels worked on (width x height x frames).", ["kind"], registry=registry)
+        self._tiles = Counter("b2s_tiles", "Tiles or steps done.", ["kind"], registry=registry)
+        self._oom = Counter("b2s_oom_retries", "Tiles halved because the GPU was full.", registry=registry)
+        self._swept = Counter("b2s_swept_jobs", "What the sweep put right.", ["what"], registry=registry)
+
+    def observe_attempt(self, job: Job, outcome: str, stages: Mapping[str, float], units: int) -> None:
+        """Count one attempt; `outcome` is a state or `retried`, `lost`, `handed_back`."""
+        self._attempts.labels(job.kind, outcome).inc()
+        self._tiles.labels(job.kind).inc(units)
+        if outcome == "succeeded":
+            self._pixels.labels(job.kind).inc(job.pixels)
+            for stage, seconds in stages.items():
+                self._stages.labels(job.kind, stage).observe(seconds)
+
+    def observe_oom(self, retries: int) -> None:
+        """Count tiles that were halved since the last call."""
+        self._oom.inc(retries)
+
+    def observe_sweep(self, what: str, count: int) -> None:
+        """Count what a sweep did: `requeued`, `failed`, `rung`, `expired`, `forgotten`, `orphaned`."""
+        self._swept.labels(what).inc(count)
+
+
+class QueueCollector(Collector):
+    """Length and age of the queues, read from the database at each scrape; nothing while that is away."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+
+    def collect(self) -> Iterator[Metric]:
+        depth = GaugeMetricFamily("b2s_queue_jobs", "Jobs by kind and state.", labels=["kind", "state"])
+        age = GaugeMetricFamily("b2s_queue_oldest_seconds", "Age of the oldest queued job.", labels=["kind"])
+        try:
+            for kind in JobKind:
+                stats = self._jobs.stats(kind)
+                depth.add_metric([kind, "queued"], stats.queued)
+                depth.add_metric([kind, "running"], stats.running)
+                age.add_metric([kind], stats.oldest_seconds)
+        except SQLAlchemyError:
+            return
+        yield depth
+        yield age
+
+
+def serve_metrics(jobs: Jobs, host: str, port: int) -> None:
+    """Answer `/metrics` for all processes of this worker, from a thread.
+
+    Raises:
+        OSError: the port is in use.
+    """
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)
+    registry.register(QueueCollector(jobs))
+    start_http_server(port, host, registry)

@@ -1,0 +1,139 @@
+"""Claim, work, outcome: a job from the doorbell to its final state, and nothing left of an attempt that does not count."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import structlog
+from sqlalchemy.exc import OperationalError
+
+from store.blobs import Blobs
+from store.broker import Broker
+from store.errors import StoreError
+from store.job import Job, JobKind, JobState, Outcome
+from store.jobs import Jobs
+from store.settings import Settings
+from worker.attempt import Attempt
+from worker.errors import Canceled, LeaseLost, Refused, Retriable, ShuttingDown, Stopped
+from worker.explain import explain
+from worker.metrics import WorkerMetrics
+from worker.shutdown import Grace
+from worker.stages import Stages
+
+log = structlog.get_logger(__name__)
+
+Work = Callable[[Attempt, Stages], Outcome]
+
+
+class Runner:
+    """Runs jobs of one kind, one at a time, in one process."""
+
+    def __init__(
+        self,
+        kind: JobKind,
+        owner: str,
+        work: Work,
+        jobs: Jobs,
+        blobs: Blobs,
+        broker: Broker,
+        settings: Settings,
+        metrics: WorkerMetrics,
+        grace: Grace,
+    ) -> None:
+        self._kind = kind
+        self._owner = owner
+        self._work = work
+        self._jobs = jobs
+        self._blobs = blobs
+        self._broker = broker
+        self._settings = settings
+        self._metrics = metrics
+        self._grace = grace
+
+    def run_next(self) -> bool:
+        """Run the job whose turn it is; False: there was none, or this worker is stopping.
+
+        Raises:
+            Retriable: with `fatal` set: the job is back in the queue, and this process must exit.
+        """
+        if self._grace.begun:
+            return False
+        job = self._jobs.claim(self._kind, self._owner)
+        if job is None:
+            return False
+        with structlog.contextvars.bound_contextvars(job_id=job.id, request_id=job.request_id, attempt=job.attempt):
+            self._run(job)
+        return True
+
+    def _run(self, job: Job) -> None:
+        stages = Stages()
+        if job.started_at is not None:
+            stages.add("queued", (job.started_at - job.created_at).total_seconds())
+        attempt = Attempt(self._jobs, job, self._settings.heartbeat_seconds, self._grace)
+        with attempt:
+            ended: Outcome | Stopped
+            try:
+                ended = self._work(attempt, stages)
+            except Exception as error:
+                ended = explain(error)
+            outcome = self._conclude(job, ended, stages)
+        self._metrics.observe_attempt(job, outcome, stages.seconds, attempt.progress.done)
+        log.info("job_ended", outcome=outcome, kind=job.kind, pixels=job.pixels, seconds=stages.seconds)
+        if self._settings.max_running_per_tenant:
+            self._broker.ring(self._kind, job.id)  # the tenant is below its cap again, and its rings were used up
+        if isinstance(ended, Retriable) and ended.fatal:
+            raise ended
+
+    def _conclude(self, job: Job, ended: Outcome | Stopped, stages: Stages) -> str:
+        """Record the end of an attempt; what became of it, in a word for logs and metrics."""
+        after = self._recorded(lambda: self._transition(job, ended, stages))
+        if after is None or after.state is not JobState.SUCCEEDED:
+            self._sweep_up(job)
+        if after is None:
+            return "lost"
+        if isinstance(ended, ShuttingDown):
+            self._broker.ring(self._kind, job.id)
+            return "handed_back"
+        return "retried" if after.state is JobState.QUEUED else after.state.value
+
+    def _transition(self, job: Job, ended: Outcome | Stopped, stages: Stages) -> Job | None:
+        match ended:
+            case Outcome():
+                return self._jobs.finish(job, ended) or self._already_finished(job)
+            case Canceled():
+                return self._jobs.canceled(job)
+            case Refused(error=error):
+                return self._jobs.fail(job, error, stages.seconds)
+            case Retriable(error=error):
+                return self._jobs.release(job, error)
+            case ShuttingDown():
+                return next(iter(self._jobs.hand_back(self._owner)), None)
+            case LeaseLost() | Stopped():
+                return None
+
+    def _already_finished(self, job: Job) -> Job | None:
+        """The job, if it was this attempt that succeeded: a commit can arrive although its answer did not."""
+        now = self._jobs.get_many([job.id]).get(job.id)
+        return now if now is not None and (now.state, now.attempt) == (JobState.SUCCEEDED, job.attempt) else None
+
+    def _recorded(self, transition: Callable[[], Job | None]) -> Job | None:
+        """Try for as long as the lease can last: a database that restarts must not cost a finished job its result."""
+        deadline = time.monotonic() + self._settings.lease_seconds
+        wait = 0.1
+        while True:
+            try:
+                return transition()
+            except OperationalError as error:
+                if time.monotonic() > deadline:
+                    log.error("outcome_not_recorded", reason=str(error))
+                    return None
+                time.sleep(wait)
+                wait = min(2 * wait, 2.0)
+
+    def _sweep_up(self, job: Job) -> None:
+        """Delete what this attempt stored; nothing names it."""
+        try:
+            self._blobs.delete([blob.key for blob in self._blobs.below(f"jobs/{job.id}/{job.attempt}")])
+        except StoreError as error:
+            log.warning("attempt_not_swept_up", reason=str(error))

@@ -1,0 +1,121 @@
+"""Puts right what deaths and lost messages left: runs in a thread of every worker's main process, harmlessly often."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+
+from store.blobs import Blobs
+from store.broker import Broker
+from store.errors import StoreError
+from store.job import JobKind, JobState
+from store.jobs import Jobs
+from store.settings import Settings
+from worker.metrics import WorkerMetrics
+
+log = structlog.get_logger(__name__)
+
+RINGS_PER_SWEEP = 500
+ORPHAN_SECONDS = 24 * 3600.0
+ORPHANS_EVERY_SECONDS = 3600.0
+
+
+class Sweep:
+    """Re-queues expired leases, rings for jobs whose ring was lost, removes what is past its time."""
+
+    def __init__(self, jobs: Jobs, blobs: Blobs, broker: Broker, settings: Settings, metrics: WorkerMetrics) -> None:
+        self._jobs = jobs
+        self._blobs = blobs
+        self._broker = broker
+        self._settings = settings
+        self._metrics = metrics
+        self._stop = threading.Event()
+        self._orphans_due = time.monotonic() + ORPHANS_EVERY_SECONDS
+        self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
+
+    def start(self) -> None:
+        """Sweep now and then every B2S_SWEEP_SECONDS."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the sweep that runs."""
+        self._stop.set()
+        self._thread.join(timeout=10.0)
+
+    def once(self) -> None:
+        """One sweep. A part that fails is logged and tried again the next time; the others run."""
+        for part in (self._requeue, self._ring, self._expire, self._forget, self._collect_orphans):
+            self._guarded(part)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self.once()
+            # Workers that started together must not sweep together.
+            self._stop.wait(self._settings.sweep_seconds * random.uniform(0.8, 1.2))
+
+    def _guarded(self, part: Callable[[], None]) -> None:
+        try:
+            part()
+        except Exception as error:  # the sweep is the last net; nothing may end it
+            log.warning("sweep_failed", part=part.__name__.strip("_"), reason=str(error))
+
+    def _requeue(self) -> None:
+        for job in self._jobs.requeue_expired():
+            log.warning("lease_expired", job_id=job.id, request_id=job.request_id, attempt=job.attempt, now=job.state)
+            self._metrics.observe_sweep("requeued" if job.state is JobState.QUEUED else job.state.value, 1)
+
+    def _ring(self) -> None:
+        """Ring as often as there are jobs to run without a message that says so."""
+        for kind in JobKind:
+            unheard = self._broker.unheard(kind)
+            missing = 0 if unheard is None else self._jobs.due(kind) - unheard
+            for job_id in self._jobs.next_due(kind, min(missing, RINGS_PER_SWEEP)) if missing > 0 else []:
+                if not self._broker.ring(kind, job_id):
+                    return
+                self._metrics.observe_sweep("rung", 1)
+
+    def _expire(self) -> None:
+        for job_id in self._jobs.expired():
+            self._jobs.purge(job_id)
+            self._blobs.delete_job(job_id)
+            self._metrics.observe_sweep("expired", 1)
+
+    def _forget(self) -> None:
+        self._metrics.observe_sweep("forgotten", self._jobs.forget_old())
+
+    def _collect_orphans(self) -> None:
+        """Now and then delete blobs that no job names: of uploads whose row was never written, and of purged jobs."""
+        if time.monotonic() < self._orphans_due:
+            return
+        self._orphans_due = time.monotonic() + ORPHANS_EVERY_SECONDS
+        self._metrics.observe_sweep("orphaned", collect_orphans(self._jobs, self._blobs))
+
+
+def collect_orphans(jobs: Jobs, blobs: Blobs, older_seconds: float = ORPHAN_SECONDS) -> int:
+    """Delete the blobs of jobs without a row, or whose bytes were purged, once they are old enough; how many.
+
+    An upload is stored before its row is written, so that young blobs without a row are no orphans.
+    """
+    deleted = 0
+    batch: dict[str, list[str]] = {}
+    for blob in blobs.below("jobs"):
+        if time.time() - blob.modified.timestamp() >= older_seconds:
+            batch.setdefault(blob.key.split("/")[1], []).append(blob.key)
+        if len(batch) >= 500:
+            deleted += _delete_unknown(jobs, blobs, batch)
+            batch = {}
+    return deleted + _delete_unknown(jobs, blobs, batch)
+
+
+def _delete_unknown(jobs: Jobs, blobs: Blobs, batch: dict[str, list[str]]) -> int:
+    unknown = batch.keys() - jobs.known(list(batch))
+    keys = [key for job_id in unknown for key in batch[job_id]]
+    try:
+        blobs.delete(keys)
+    except StoreError as error:
+        log.warning("orphans_left", reason=str(error))
+    return len(keys)
