@@ -44,7 +44,7 @@ def denoise_runner() -> Runner:
         broker=Broker(settings),
         settings=settings,
         metrics=metrics,
-        grace=_grace(settings),
+        grace=Grace(settings.shutdown_seconds),
     )
 
 
@@ -55,12 +55,6 @@ def lease_owner(pid: int) -> str:
 
 def _limits(settings: Settings) -> Limits:
     return Limits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels)
-
-
-def _grace(settings: Settings) -> Grace:
-    grace = Grace(settings.shutdown_seconds)
-    grace.install()
-    return grace
 
 
 def _cores() -> int:

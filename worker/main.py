@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import warnings
 from contextlib import suppress
 from typing import Any
 
 import structlog
 from celery import signals
+from celery.exceptions import SecurityWarning
 
 from store.blobs import Blobs
 from store.broker import Broker, celery_app
@@ -31,6 +33,8 @@ def run(settings: Settings, kind: str) -> int:
         OSError: the port of /metrics is in use.
     """
     configure_logs(settings)
+    # Celery warns root of pickled messages; this app accepts JSON only, and containers run as root.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     jobs = Jobs(connect(settings.database), settings)
     metrics = WorkerMetrics()
     if settings.metrics_port:
@@ -42,7 +46,7 @@ def run(settings: Settings, kind: str) -> int:
     receivers = _Receivers(sweep)
     receivers.connect()
     try:
-        app.start(["worker", *_options(settings, kind)])
+        app.start(["--quiet", "worker", *_options(settings, kind)])
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else 0
     finally:
@@ -88,6 +92,8 @@ class _Receivers:
 
     def _tell_children(self, **_: Any) -> None:
         """Start the grace time of the children: `docker stop` sends SIGTERM to this process alone."""
+        if getattr(self._worker.pool, "_pool", None) is None:
+            return  # told to stop while starting
         for pid in self._worker.pool.info["processes"]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Claim, work, outcome: a job from the doorbell to its final state, and nothing left of an attempt that does not count."""
+"""Claim, work, outcome: a job from the doorbell to its end, and nothing left of an attempt that does not count."""
 
 from __future__ import annotations
 
@@ -57,6 +57,7 @@ class Runner:
         Raises:
             Retriable: with `fatal` set: the job is back in the queue, and this process must exit.
         """
+        self._grace.install()
         if self._grace.begun:
             return False
         job = self._jobs.claim(self._kind, self._owner)

@@ -15,8 +15,12 @@ class Grace:
         self._deadline: float | None = None
 
     def install(self) -> None:
-        """Make SIGTERM start the grace time. Celery's main process stays in charge of ending the child."""
-        signal.signal(signal.SIGTERM, self._on_signal)
+        """Make SIGTERM start the grace time. Celery's main process stays in charge of ending the child.
+
+        Called with every job, from the main thread: billiard resets the signals after a child's last start-up hook.
+        """
+        if signal.getsignal(signal.SIGTERM) != self._on_signal:
+            signal.signal(signal.SIGTERM, self._on_signal)
 
     def begin(self) -> None:
         """Start the grace time; a second call changes nothing."""
