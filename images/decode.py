@@ -2,36 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
+from typing import Any
 
-from images.decoded import Decoded, Metadata
+import numpy as np
+
+from images.decoded import Array, Decoded, Metadata
 from images.errors import BrokenImage, ImageError
 from images.limits import Limits
 from images.probe import DEFAULT_LIMITS, probe
 from images.source import Input, Source
 
-__all__ = ["Decoded", "Metadata", "decode"]
+__all__ = ["Decoded", "Metadata", "decode", "decode_here"]
+
+Allocate = Callable[[tuple[int, ...], Any], Array]
 
 
 def decode(data: Input, limits: Limits = DEFAULT_LIMITS) -> Decoded:
-    """The image in `data` (bytes, or a path): probed, checked against `limits`, then decoded.
+    """The image in `data` (bytes, or a path): probed, checked against `limits`, then decoded in a helper process.
 
     Returns pixels (N, H, W, C) uint8, uint16 or float32 without alpha; pixels lie as stored, so an orientation tag
     goes on to be a tag. Raises `ImageError` and nothing else, whatever the file holds.
+    """
+    from images.sandbox import shared
+
+    return shared().decode(data, limits)
+
+
+def decode_here(data: Input, limits: Limits = DEFAULT_LIMITS, allocate: Allocate = np.empty) -> Decoded:
+    """As `decode`, in this process: for files one trusts, and for the helper itself.
+
+    `allocate(shape, dtype)` makes the array that large stacks are read into.
     """
     info = probe(data, limits)
     codec = import_module(f"images.codecs.{info.format}")
     try:
         with Source(data) as source:
-            decoded: Decoded = codec.decode(source, info, limits)
-    except ImageError:
+            if info.frames > 1 and hasattr(codec, "decode_stack"):
+                decoded: Decoded = codec.decode_stack(source, info, limits, allocate)
+            else:
+                decoded = codec.decode(source, info, limits)
+    except (ImageError, MemoryError):
         raise
     except Exception as error:  # a codec met something nobody foresaw: the file's fault, as far as the user can tell
         raise BrokenImage(f"The {info.format.upper()} file is damaged: its contents cannot be decoded.") from error
     if decoded.denoised_before:
-        warning = (
-            f"This image was denoised before ({decoded.denoised_before}); doing it again removes detail, not noise."
-        )
+        warning = f"This image was denoised before ({decoded.denoised_before}); doing it again takes detail, not noise."
         decoded = replace(decoded, warnings=(*decoded.warnings, warning))
     return decoded

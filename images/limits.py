@@ -19,7 +19,8 @@ class Limits:
     """Upper bounds for one file; every field is inclusive.
 
     `max_pixels` bounds width x height of one frame. `max_decoded_bytes` bounds all frames together, as stored.
-    `cpu_seconds` and `memory_bytes` bound the process that decodes (`images.sandbox`), over what the pixels need.
+    `cpu_seconds` and `memory_bytes` bound the process that decodes (`images.sandbox`), over what pixels of the
+    announced size need.
     """
 
     max_bytes: int = 512 * MIB
@@ -29,7 +30,7 @@ class Limits:
     max_channels: int = 64
     max_decoded_bytes: int = 4 * GIB
     max_metadata_bytes: int = 16 * MIB
-    cpu_seconds: int = 60
+    cpu_seconds: int = 15
     memory_bytes: int = 1 * GIB
 
     def check_bytes(self, size: int) -> None:

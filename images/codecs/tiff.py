@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +28,7 @@ from images.samples import to_working
 from images.source import Source
 
 Array = NDArray[Any]
+Allocate = Callable[[tuple[int, ...], Any], Array]
 COLOR_MAP, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, PREDICTOR = 320, 282, 283, 296, 317
 XMP, ICC, EXIF_IFD, GPS_IFD, INTEROP_IFD, MAX_SAMPLE = 700, 34675, 34665, 34853, 40965, 281
 _DIRECTORIES = {EXIF_IFD: "ExifTag", GPS_IFD: "GPSTag"}
@@ -44,11 +46,16 @@ _OVER_4_GB = (1 << 32) - (1 << 25)
 
 
 def decode(source: Source, info: ImageInfo, limits: Limits) -> Decoded:
-    """All pages as one stack (N, H, W, C); reduced copies and masks are left out, and it is said."""
+    """One page or a few (N, H, W, C); reduced copies and masks are left out, and it is said."""
+    return decode_stack(source, info, limits, np.empty)
+
+
+def decode_stack(source: Source, info: ImageInfo, limits: Limits, allocate: Allocate) -> Decoded:
+    """All pages as one stack (N, H, W, C) in memory from `allocate`, read page by page."""
     tiff = Tiff(source, limits)
     pages, shape, skipped = header.stack_pages(tiff)
     try:
-        stored = _samples(source, tiff, pages, shape, info)
+        stored = _samples(source, tiff, pages, shape, info, allocate)
     except ImageError:
         raise
     except Exception as error:
@@ -85,13 +92,13 @@ def _remarks(tiff: Tiff, page: Page, shape: Shape, skipped: int) -> tuple[str, .
     return tuple(remarks)
 
 
-def _samples(source: Source, tiff: Tiff, pages: list[Page], shape: Shape, info: ImageInfo) -> Array:
+def _samples(source: Source, tiff: Tiff, pages: list[Page], shape: Shape, info: ImageInfo, allocate: Allocate) -> Array:
     """(N, H, W, S) samples as stored, palettes looked up."""
-    with tifffile.TiffFile(io.BytesIO(source.whole()), _multifile=False) as file:
+    with tifffile.TiffFile(io.BufferedReader(_Stream(source)), _multifile=False) as file:
         if info.frames > 1 and len(pages) == 1:
             stack = _contiguous(source, tiff, pages[0], shape, info.frames)
         else:
-            stack = _paged(file, pages)
+            stack = _paged(file, pages, allocate)
         if shape.photometric == _PALETTE and shape.samples == 1:
             return _looked_up(stack, np.array(tiff.values(pages[0], COLOR_MAP, (), 3 << 16), np.uint16))
     if shape.bits < 8 and stack.dtype != np.bool_:
@@ -99,14 +106,38 @@ def _samples(source: Source, tiff: Tiff, pages: list[Page], shape: Shape, info: 
     return stack.astype(np.uint8) * np.uint8(255) if stack.dtype == np.bool_ else stack
 
 
-def _paged(file: tifffile.TiffFile, pages: list[Page]) -> Array:
+class _Stream(io.RawIOBase):
+    """The source as a file object, so that a stack on disk is never read as a whole."""
+
+    def __init__(self, source: Source) -> None:
+        self._source, self._place = source, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._source.size}[whence]
+        self._place = max(0, base + offset)
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        size = max(0, min(len(buffer), self._source.size - self._place))
+        buffer[:size] = self._source.read(min(self._place, self._source.size - size), size)
+        self._place += size
+        return size
+
+
+def _paged(file: tifffile.TiffFile, pages: list[Page], allocate: Allocate) -> Array:
     """One directory after the other, each read at the offset that was checked."""
     stack: Array | None = None
     for index, page in enumerate(pages):
         file.filehandle.seek(page.offset)
         plane = _plane(tifffile.TiffPage(file, index=index))
         if stack is None:
-            stack = np.empty((len(pages), *plane.shape), plane.dtype.newbyteorder("="))
+            stack = allocate((len(pages), *plane.shape), plane.dtype.newbyteorder("="))
         stack[index] = plane
     assert stack is not None
     return stack
