@@ -62,12 +62,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # a redirect loses bodies and, behind a proxy, names the wrong host
     )
     _add_routes(app)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     errors.install_handlers(app)
     # Added last is outermost: every answer, a refused host's included, carries a request id and is counted.
     app.add_middleware(BodyLimit, max_upload_bytes=settings.max_upload_bytes)
+    app.add_middleware(errors.BugGuard)
     if is_loopback(settings.host):
         app.add_middleware(LoopbackHosts)
     app.add_middleware(RequestContext, metrics=metrics)

@@ -1,12 +1,20 @@
 """Limit the bytes of a request body while it streams in, before any parser or spool sees more than the limit."""
 
-from starlette.datastructures import Headers
+import asyncio
+import contextlib
+
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.problems import ContentTooLarge
 
 FORM_OVERHEAD_BYTES = 64 * 1024
 """Room for multipart boundaries, part headers and option fields around the file, so that the limit is the file's."""
+
+LINGER_BYTES = 16 * 1024 * 1024
+LINGER_SECONDS = 2.0
+"""What of a refused body is still read (and thrown away) before the connection is closed: a client that only reads the
+answer after it has written everything would otherwise see a reset connection and no reason."""
 
 
 class BodyLimit:
@@ -25,29 +33,69 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = self.max_upload_bytes + FORM_OVERHEAD_BYTES
-        declared = Headers(scope=scope).get("content-length", "")
-        declared_bytes = int(declared) if declared.isdecimal() else 0
-        received = 0
-
-        async def limited_receive() -> Message:
-            nonlocal received
-            if declared_bytes > limit:
-                raise too_large(self.max_upload_bytes, declared_bytes)
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > limit:
-                raise too_large(self.max_upload_bytes)
-            return message
-
-        await self.app(scope, limited_receive, send)
+        body = _LimitedBody(self.max_upload_bytes, Headers(scope=scope), receive)
+        await self.app(scope, body.receive, _closing_send(send, body))
 
 
-def too_large(max_upload_bytes: int, actual: int | None = None) -> ContentTooLarge:
-    """The refusal of a body or file of `actual` bytes (None: unknown, it was cut off while streaming)."""
-    size = f"{actual:,} bytes" if actual is not None else f"more than {max_upload_bytes:,} bytes"
+class _LimitedBody:
+    """The receiving side of one request, counted."""
+
+    def __init__(self, max_upload_bytes: int, headers: Headers, receive: Receive) -> None:
+        declared = headers.get("content-length", "")
+        self._declared = int(declared) if declared.isdecimal() else None
+        self._max_upload_bytes = max_upload_bytes
+        self._limit = max_upload_bytes + FORM_OVERHEAD_BYTES
+        self._receive = receive
+        self._received = 0
+        self.ended = False
+
+    async def receive(self) -> Message:
+        if self._declared is not None and self._declared > self._limit:
+            raise too_large(self._max_upload_bytes, self._declared)
+        message = await self._next()
+        if self._received > self._limit:
+            raise too_large(self._max_upload_bytes)
+        return message
+
+    async def discard(self) -> None:
+        """Throw away what still comes, within bounds."""
+        bound = self._received + LINGER_BYTES
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while not self.ended and self._received < bound:
+                    await self._next()
+
+    async def _next(self) -> Message:
+        message = await self._receive()
+        self._received += len(message.get("body", b""))
+        self.ended = not message.get("more_body", False)
+        return message
+
+
+def _closing_send(send: Send, body: _LimitedBody) -> Send:
+    """`send`, but where a body is refused before its end, the connection is closed after the answer and a linger."""
+    closing = False
+
+    async def closing_send(message: Message) -> None:
+        nonlocal closing
+        if message["type"] == "http.response.start":
+            closing = message["status"] == 413 and not body.ended
+            if closing:
+                MutableHeaders(raw=message["headers"])["Connection"] = "close"
+        if closing and message["type"] == "http.response.body" and not message.get("more_body", False):
+            await send({**message, "more_body": True})
+            await body.discard()
+            message = {"type": "http.response.body", "body": b""}
+        await send(message)
+
+    return closing_send
+
+
+def too_large(max_upload_bytes: int, size: int | None = None) -> ContentTooLarge:
+    """The refusal of a body or file of `size` bytes (None: unknown, it was cut off while streaming)."""
+    actual = f"{size:,} bytes" if size is not None else f"more than {max_upload_bytes:,} bytes"
     return ContentTooLarge(
-        f"The upload has {size}; this server takes at most {max_upload_bytes:,} bytes (setting B2S_MAX_UPLOAD_BYTES). "
-        "Send a smaller or losslessly compressed file, or ask the operator to raise the setting. "
+        f"The upload has {actual}; at most {max_upload_bytes:,} bytes are taken here (setting "
+        "B2S_MAX_UPLOAD_BYTES). Send a smaller or losslessly compressed file, or ask the operator to raise the setting. "
         "The size of the decoded image is limited separately by B2S_MAX_PIXELS."
     )

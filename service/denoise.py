@@ -70,6 +70,7 @@ async def denoise(
     async with receive_upload(request, services.settings.max_upload_bytes) as upload:
         options = parse_options(upload.fields, query.given())
         info = await to_thread.run_sync(upload.probe, services.limits)
+        _check_roi(options, info)
         model = await to_thread.run_sync(_choose_model, services, options, info)
         wants_image = seconds is not None and _wants_image(accept, options, info)
         job, replayed = await record(
@@ -99,17 +100,29 @@ def _choose_model(services: Services, options: DenoiseOptions, info: ImageInfo) 
     try:
         model = services.models.get(options.model, DEFAULT_TENANT)
     except ModelNotFound as error:
-        raise _refused_model(f"{error} GET /models lists those that exist.") from error
+        raise _refused_field("model", f"{error} GET /models lists those that exist.") from error
     if not model.fits(info.channels):
-        raise _refused_model(
+        raise _refused_field(
+            "model",
             f"{model.id} takes images of {model.channels} channels and this one has {info.channels}; "
-            "leave `model` out to have one chosen."
+            "leave `model` out to have one chosen.",
         )
     return model
 
 
-def _refused_model(message: str) -> problems.InvalidRequest:
-    return problems.InvalidRequest(f"model: {message}", errors=[FieldError(field="model", message=message)])
+def _check_roi(options: DenoiseOptions, info: ImageInfo) -> None:
+    """Refuse a crop that does not lie inside the image, in pixels as stored."""
+    if options.roi is None:
+        return
+    x, y, width, height = map(int, options.roi.split(","))
+    if x + width > info.width or y + height > info.height:
+        raise _refused_field(
+            "roi", f"{options.roi} does not lie inside the image of {info.width} x {info.height} pixels."
+        )
+
+
+def _refused_field(name: str, message: str) -> problems.InvalidRequest:
+    return problems.InvalidRequest(f"{name}: {message}", errors=[FieldError(field=name, message=message)])
 
 
 def _wants_image(accept: str | None, options: DenoiseOptions, info: ImageInfo) -> bool:

@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import problems
 from service.problems import FieldError, Problem
@@ -40,7 +41,6 @@ def install_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _framework)
     app.add_exception_handler(StoreError, _store)
     app.add_exception_handler(SQLAlchemyError, _database)
-    app.add_exception_handler(Exception, _unexpected)
 
 
 async def _problem(request: Request, exc: Exception) -> ProblemResponse:
@@ -84,14 +84,14 @@ async def _store(request: Request, exc: Exception) -> ProblemResponse:
         case BlobStoreError():
             log.error("blob store failed", exc_info=exc)
             return respond(request, _unavailable("The blob store"))
-    return await _unexpected(request, exc)
+    return _unexpected(request, exc)
 
 
 async def _database(request: Request, exc: Exception) -> ProblemResponse:
     log.error("database failed", exc_info=exc)
     if isinstance(exc, OperationalError | PoolTimeout | InterfaceError):
         return respond(request, _unavailable("The database"))
-    return await _unexpected(request, exc)
+    return _unexpected(request, exc)
 
 
 def _unavailable(what: str) -> problems.Unavailable:
@@ -101,7 +101,33 @@ def _unavailable(what: str) -> problems.Unavailable:
     return problems.Unavailable(detail, headers={"Retry-After": RETRY_SECONDS})
 
 
-async def _unexpected(request: Request, exc: Exception) -> ProblemResponse:
+class BugGuard:
+    """Middleware: answer an error that nobody expected with a problem, and log it.
+
+    Starlette would call a handler for `Exception` outside of all other middleware, where no request id is added.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def watched_send(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched_send)
+        except Exception as exc:
+            if scope["type"] != "http" or started:
+                raise  # half an answer cannot be taken back: the server breaks the connection off
+            request = Request(scope, receive)
+            await _unexpected(request, exc)(scope, receive, send)
+
+
+def _unexpected(request: Request, exc: Exception) -> ProblemResponse:
     log.error("unexpected error", exc_info=exc, path=request.url.path)
     detail = "The server hit a bug. Try again; if it stays, report it with this request_id, which its log line carries."
     return respond(request, problems.InternalError(detail))

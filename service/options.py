@@ -45,7 +45,7 @@ class DenoiseOptions(BaseModel):
     )
     roi: Roi | None = Field(
         None,
-        description="Denoise and return only this crop: `x,y,width,height` in pixels. Good for a quick preview.",
+        description="Denoise and return only this crop: `x,y,width,height` in pixels as stored. Good for previews.",
         examples=["0,0,256,256"],
     )
     normalize: Literal["auto", "dtype", "none"] = Field(

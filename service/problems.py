@@ -166,7 +166,7 @@ class JobIsRunning(Conflict):
 
 
 class Gone(Problem):
-    """It existed and was removed."""
+    """What was asked for existed and was removed."""
 
     slug, title, status = "gone", "Gone", 410
 

@@ -92,8 +92,8 @@ def _require_success(job: Job) -> None:
             job_state=job.state,
         )
     if job.state is not JobState.SUCCEEDED:
-        reason = f": {job.error.detail}" if job.error else "."
-        raise problems.JobHasNoResult(f"The job {job.state}{reason}", job_state=job.state)
+        reason = f"failed: {job.error.detail}" if job.error else "was canceled before it was done."
+        raise problems.JobHasNoResult(f"The job {reason}", job_state=job.state)
     if job.purged:
         raise gone()
 

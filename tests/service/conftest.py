@@ -1,0 +1,33 @@
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from tests.service.gateway import Running, running_gateway
+
+
+@pytest.fixture(scope="session", autouse=True)
+def json_logs() -> None:
+    """One JSON object a line, written to whatever stdout is at that moment."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def shared_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running_gateway(
+        tmp_path_factory.mktemp("data"), max_upload_bytes=200_000, max_pixels=1_000_000, max_queued=20
+    ) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def gateway(shared_gateway: Running) -> Iterator[Running]:
+    yield shared_gateway
+    shared_gateway.forget()

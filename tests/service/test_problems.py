@@ -1,0 +1,108 @@
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from service.problems import catalogue
+from tests.service.gateway import Running, png
+
+
+def problem_of(answer: httpx.Response, status: int, slug: str) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    document: dict[str, Any] = answer.json()
+    assert document["status"] == status
+    assert document["type"] == f"/problems/{slug}"
+    assert document["request_id"] == answer.headers["x-request-id"]
+    return document
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "slug"),
+    [
+        ("GET", "/nowhere", 404, "not-found"),
+        ("GET", "/v1/nowhere", 404, "not-found"),
+        ("GET", "/jobs/", 404, "not-found"),
+        ("PUT", "/jobs", 405, "method-not-allowed"),
+        ("GET", "/denoise", 405, "method-not-allowed"),
+        ("GET", "/jobs/job_0", 404, "job-not-found"),
+        ("GET", "/jobs/job_0/result", 404, "job-not-found"),
+        ("GET", "/jobs/job_0/report", 404, "job-not-found"),
+        ("GET", "/jobs/job_0/events", 404, "job-not-found"),
+        ("POST", "/jobs/job_0/cancel", 404, "job-not-found"),
+        ("DELETE", "/jobs/job_0", 404, "job-not-found"),
+        ("GET", "/models/no-such", 404, "model-not-found"),
+        ("GET", "/models/no-such/weights", 404, "model-not-found"),
+        ("GET", "/models/..%2f..%2fetc%2fpasswd", 404, "not-found"),
+        ("GET", "/problems/no-such", 404, "problem-not-found"),
+        ("GET", "/jobs?limit=0", 422, "invalid-request"),
+        ("GET", "/jobs?limt=5", 422, "invalid-request"),
+        ("GET", "/jobs?cursor=%00", 422, "invalid-request"),
+        ("GET", "/jobs?state=done", 422, "invalid-request"),
+        ("POST", "/denoise?wait=soon", 422, "invalid-request"),
+        ("POST", "/denoise", 415, "unsupported-media-type"),
+    ],
+)
+def test_every_error_is_a_problem_document(gateway: Running, method: str, path: str, status: int, slug: str) -> None:
+    problem_of(gateway.http.request(method, path), status, slug)
+
+
+def test_405_names_the_methods_that_work(gateway: Running) -> None:
+    answer = gateway.http.patch("/jobs")
+    assert answer.headers["allow"] == "GET"
+    assert "it takes GET" in answer.json()["detail"]
+
+
+def test_every_refused_field_is_named(gateway: Running) -> None:
+    form = {"strength": "2", "strenth": "1", "roi": "1,2,3"}
+    document = problem_of(gateway.http.post("/denoise", files={"image": png()}, data=form), 422, "invalid-request")
+    assert {error["field"] for error in document["errors"]} == {"strength", "strenth", "roi"}
+    assert "strenth: this field is not known here" in document["detail"]
+
+
+def test_types_resolve_to_their_documentation(gateway: Running) -> None:
+    listed = gateway.http.get("/problems").json()["problems"]
+    assert len(listed) == len(catalogue())
+    for kind in listed:
+        assert gateway.http.get(kind["type"]).json() == kind
+        assert len(kind["description"]) > 30
+
+
+def test_slugs_are_those_that_were_released() -> None:
+    """A client branches on `type`: adding one is fine, changing or losing one breaks somebody."""
+    released = [
+        "bad-request", "not-found", "job-not-found", "model-not-found", "report-not-kept", "problem-not-found",
+        "method-not-allowed", "not-acceptable", "conflict", "result-not-ready", "job-has-no-result", "job-is-final",
+        "job-is-running", "job-canceled", "gone", "result-gone", "content-too-large", "image-too-large",
+        "unsupported-media-type", "range-not-satisfiable", "host-refused", "invalid-request", "broken-image",
+        "idempotency-mismatch", "job-failed", "internal-error", "unavailable", "queue-full",
+    ]  # fmt: skip
+    assert set(released) <= set(catalogue())
+
+
+def test_a_request_id_of_the_client_is_kept_and_a_forged_one_is_not(gateway: Running) -> None:
+    mine = gateway.http.get("/livez", headers={"X-Request-ID": "trace-42"})
+    assert mine.headers["x-request-id"] == "trace-42"
+    forged = gateway.http.get("/livez", headers={"X-Request-ID": 'x" event="paid'})
+    assert forged.headers["x-request-id"].startswith("req_")
+
+
+def test_a_bug_answers_500_with_a_problem_and_is_logged(
+    gateway: Running, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gateway.services.models, "page", lambda *_: 1 / 0)
+    document = problem_of(gateway.http.get("/models"), 500, "internal-error")
+    assert "ZeroDivisionError" not in json.dumps(document)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    bug = next(line for line in lines if line["event"] == "unexpected error")
+    assert "ZeroDivisionError" in bug["exception"]
+    assert bug["request_id"] == document["request_id"]
+
+
+def test_headers_that_keep_a_browser_safe_are_everywhere(gateway: Running) -> None:
+    for path in ("/", "/nowhere", "/livez", "/docs"):
+        headers = gateway.http.get(path).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert "access-control-allow-origin" not in headers
