@@ -28,7 +28,9 @@ def configure_logs(settings: Settings) -> None:
     ]
     pretty = settings.log_format == "pretty" or (settings.log_format == "auto" and sys.stdout.isatty())
     last: list[Any] = (
-        [structlog.dev.ConsoleRenderer(colors=True)]
+        [
+            structlog.dev.ConsoleRenderer(colors=True, exception_formatter=structlog.dev.plain_traceback)
+        ]  # rich took 24 s
         if pretty
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
