@@ -10,7 +10,7 @@ import structlog
 
 from store.settings import Settings
 
-QUIET = ("kombu", "amqp", "celery.utils.functional", "httpx", "alembic", "celery.worker.strategy", "celery.app.trace")
+QUIET = ("kombu", "multiprocessing", "amqp", "celery.utils.functional", "httpx", "alembic", "celery.worker.strategy", "celery.app.trace")
 
 
 def configure_logs(settings: Settings) -> None:

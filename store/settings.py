@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     shutdown_seconds: Positive = Field(
         20, description="Time a stopping worker gives its running job before handing it back."
     )
-    metrics_port: int = Field(9090, ge=0, le=65535, description="Port of the worker's /metrics; 0: none.")
+    metrics_port: int = Field(9808, ge=0, le=65535, description="Port of the worker's /metrics; 0: none.")
     metrics_host: str = Field("127.0.0.1", description="Address of the worker's /metrics.")
 
     # Logs

