@@ -39,7 +39,8 @@ class Metadata:
             return replace(self, exif=exif)
         if mode == "safe":
             xmp = b"" if b"GPS" in self.xmp else self.xmp
-            return replace(self, exif=exif_block.without_gps(exif), xmp=xmp)
+            native = {**self.native, "safe": True}
+            return replace(self, exif=exif_block.without_gps(exif), xmp=xmp, native=native)
         return Metadata(exif=exif_block.only_orientation(exif), icc=self.icc)
 
 

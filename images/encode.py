@@ -32,11 +32,16 @@ _EIGHT = frozenset({"uint8"})
 _TIFF_TYPES = frozenset(
     {"uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float16", "float32", "float64"}
 )
-_DEFAULTS = {"gif": "png"}  # read here, but written as what can hold the result
+_DEFAULTS = {"gif": "png", "raw": "dng"}  # read here, but written as what can hold the result
 CONTAINERS = {
     "png": Container(frozenset({"uint8", "uint16"}), frozenset({1, 2, 3, 4}), True),
     "jpeg": Container(_EIGHT, frozenset({1, 3, 4}), False),
     "webp": Container(_EIGHT, frozenset({3, 4}), True),
+    "avif": Container(_EIGHT, frozenset({3, 4}), False),
+    "heic": Container(frozenset({"uint8", "uint16"}), frozenset({1, 3, 4}), False),
+    "npy": Container(_TIFF_TYPES, frozenset(range(1, 65)), True),
+    "dicom": Container(_TIFF_TYPES, frozenset({1, 3}), True),
+    "fits": Container(_TIFF_TYPES, frozenset({1}), True),
     "bmp": Container(_EIGHT, frozenset({1, 3, 4}), False),
     "tiff": Container(_TIFF_TYPES, frozenset(range(1, 65)), True),
 }
@@ -60,7 +65,7 @@ def encode(
             f"pixels are {pixels.shape} {pixels.dtype}; "
             f"the decoded image is {decoded.pixels.shape} {decoded.pixels.dtype}"
         )
-    target = output_format or _DEFAULTS.get(decoded.info.format, decoded.info.format)
+    target = output_format or _default(decoded)
     if target not in CONTAINERS:
         raise UnsupportedFormat(f"{target!r} cannot be written; choose one of {', '.join(sorted(CONTAINERS))}.")
     stored = _stored(decoded, pixels)
@@ -68,6 +73,14 @@ def encode(
     write: Callable[..., bytes] = import_module(f"images.codecs.{target}").encode
     data = write(stored, decoded.metadata.kept(metadata), decoded.info.format, note)
     return Encoded(data, MEDIA_TYPES[target], EXTENSIONS[target])
+
+
+def _default(decoded: Decoded) -> str:
+    """The format that came in, or the one that can hold what came in where that one is not written."""
+    name = decoded.info.format
+    if name == "avif" and decoded.info.dtype != "uint8":
+        return "png"
+    return _DEFAULTS.get(name, name)
 
 
 def _stored(decoded: Decoded, pixels: Array) -> Array:

@@ -51,6 +51,18 @@ def only_orientation(exif: bytes) -> bytes:
     return b"II*\0" + struct.pack("<IHHHIHHI", 8, 1, ORIENTATION, 3, 1, value, 0, 0)
 
 
+def upright(exif: bytes) -> bytes:
+    """The block with its orientation set to 1, for pixels that a decoder has turned already."""
+    order = _order(exif)
+    if order is None:
+        return exif
+    edited = bytearray(exif)
+    for code, _, _, _, place in _entries(exif, order, _first(exif, order)):
+        if code == ORIENTATION:
+            struct.pack_into(order + "H", edited, place + 8, 1)
+    return bytes(edited)
+
+
 def without_thumbnail(exif: bytes) -> bytes:
     """The block with its second directory, the embedded preview, unlinked: it would go on showing the noisy image."""
     order = _order(exif)

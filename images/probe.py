@@ -16,23 +16,31 @@ from images.source import Input, Source
 __all__ = ["ImageError", "ImageInfo", "Limits", "probe", "sniff"]
 
 DEFAULT_LIMITS = Limits()
-READ_FORMATS = "PNG, JPEG, WebP, TIFF, BMP or GIF"
+READ_FORMATS = "PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF, HEIC, DICOM, FITS, NPY or camera raw (DNG)"
 
 
 def sniff(head: bytes) -> str | None:
-    """The name of the header parser for a file that starts with `head` (32 bytes suffice), or None."""
+    """The name of the header parser for a file that starts with `head` (132 bytes suffice), or None."""
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return "png"
     if head.startswith(b"\xff\xd8\xff"):
         return "jpeg"
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "webp"
+    if head[128:132] == b"DICM":  # before TIFF: DICOM allows a TIFF header in its preamble
+        return "dicom"
     if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return "tiff"
     if head[:6] in (b"GIF87a", b"GIF89a"):
         return "gif"
     if head[:2] == b"BM":
         return "bmp"
+    if head[4:8] == b"ftyp":
+        return "heif"
+    if head.startswith(b"\x93NUMPY"):
+        return "npy"
+    if head.startswith(b"SIMPLE  ="):
+        return "fits"
     return None
 
 

@@ -31,7 +31,8 @@ def to_working(stored: Array) -> tuple[Array, Array | None, tuple[str, ...]]:
         pixels = stored.astype(np.float32)
     bad = ~np.isfinite(pixels)
     if not bad.any():
-        same = stored.dtype in (np.float32, np.float16) or np.array_equal(pixels.astype(stored.dtype), stored)
+        with np.errstate(invalid="ignore"):  # 2^31 and more, rounded up to float32, do not fit back
+            same = stored.dtype in (np.float32, np.float16) or np.array_equal(pixels.astype(stored.dtype), stored)
         return pixels, None if same else stored, ()
     good = pixels[~bad]
     pixels = np.where(bad, np.float32(np.median(good)) if good.size else np.float32(0), pixels)
@@ -53,3 +54,9 @@ def from_working(pixels: Array, dtype: np.dtype[Any], before: Array, exact: Arra
         unchanged = (pixels == before) | ~np.isfinite(exact.astype(np.float64, copy=False))
         restored = np.where(unchanged, exact.astype(dtype, copy=False), restored)
     return restored
+
+
+def scaled_up(samples: Array, bits: int) -> Array:
+    """9-15 bit samples in uint16, spread over 16 bit by repeating their top bits, as PNG recommends."""
+    shifted = samples.astype(np.uint16) << np.uint16(16 - bits)
+    return shifted | (shifted >> np.uint16(bits))

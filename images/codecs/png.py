@@ -150,6 +150,8 @@ def _carried(metadata: Metadata) -> list[tuple[bytes, bytes]]:
             continue
         if kind == b"sBIT" and len(data) not in (1, 3):  # with tRNS now a real alpha channel, the count no longer fits
             continue
+        if metadata.native.get("safe") and data.startswith(b"Raw profile type"):  # ImageMagick's EXIF and XMP, in hex
+            continue
         if kind == b"eXIf":
             data = metadata.exif
         if kind == b"iTXt" and data.startswith(_XMP_KEY):

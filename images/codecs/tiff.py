@@ -250,6 +250,9 @@ def _resolution(tiff: Tiff, page: Page) -> tuple[tuple[int, int], tuple[int, int
 def encode(stored: Array, metadata: Metadata, source_format: str, note: str | None) -> bytes:
     """A TIFF of an (N, H, W, S) array of any sample type tifffile writes."""
     native = metadata.native if source_format == "tiff" and "pages" in metadata.native else _foreign(metadata, stored)
+    if native.get("safe"):
+        native = native | {"directories": [{c: t for c, t in d.items() if c != GPS_IFD} for d in native["directories"]]}
+        native["pages"] = [[tag for tag in tags if tag[0] != XMP or metadata.xmp] for tags in native["pages"]]
     layout = native["layout"]
     if layout["photometric"] == _WHITE_IS_ZERO and stored.dtype.kind in "u":
         stored = np.iinfo(stored.dtype).max - stored

@@ -1,0 +1,57 @@
+"""FITS images. The file comes back as it was, every card and every other unit, with the first image's data replaced.
+
+Integers are denoised as stored (BSCALE and BZERO stay in the header and keep their meaning); the usual trick for
+unsigned 16 bit, BZERO = 32768, is exactly the shift that `images.samples` makes. NaN pixels stay NaN.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from images import note as notes
+from images.decoded import Decoded, Metadata
+from images.errors import UnsupportedFormat
+from images.headers import fits as header
+from images.info import ImageInfo
+from images.limits import Limits
+from images.samples import to_working
+from images.source import Source
+
+Array = NDArray[Any]
+_TYPES = {8: ">u1", 16: ">i2", 32: ">i4", -32: ">f4", -64: ">f8"}
+
+
+def decode(source: Source, info: ImageInfo, limits: Limits) -> Decoded:
+    """(N, H, W, 1) of the first image unit; leading axes become frames."""
+    unit = header.image_unit(source)
+    data = np.frombuffer(source.read(unit.data, unit.size), _TYPES[unit.bitpix])
+    pixels, exact, warnings = to_working(data.reshape(info.frames, info.height, info.width, 1))
+    native: dict[str, Any] = {
+        "before": source.read(0, unit.start),
+        "cards": list(unit.cards),
+        "after": source.read(min(unit.end, source.size), max(0, source.size - unit.end)),
+        "size": unit.size,
+        "type": _TYPES[unit.bitpix],
+    }
+    limits.check_metadata(len(native["after"]) + len(native["before"]))
+    history = "".join(card for card in unit.cards if card.startswith("HISTORY"))
+    return Decoded(
+        pixels, None, info, Metadata(native=native), warnings, denoised_before=notes.find(history), exact=exact
+    )
+
+
+def encode(stored: Array, metadata: Metadata, source_format: str, note: str | None) -> bytes:
+    """The input with its image data replaced, the note as a HISTORY card."""
+    native = metadata.native
+    if source_format != "fits" or native.get("size") != stored.size * np.dtype(native.get("type", "u1")).itemsize:
+        raise UnsupportedFormat("FITS is written for a whole FITS image only; choose tiff.")
+    cards = list(native["cards"])
+    if note:
+        cards.append(f"HISTORY {note}"[: header.CARD].ljust(header.CARD))
+    text = "".join([*cards, "END".ljust(header.CARD)])
+    head = text.ljust(-(-len(text) // header.BLOCK) * header.BLOCK).encode("latin-1")
+    data = stored.astype(native["type"], copy=False).tobytes()
+    return b"".join([native["before"], head, data, bytes(-len(data) % header.BLOCK), native["after"]])
