@@ -32,7 +32,8 @@ _EIGHT = frozenset({"uint8"})
 _TIFF_TYPES = frozenset(
     {"uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float16", "float32", "float64"}
 )
-_DEFAULTS = {"gif": "png", "raw": "dng"}  # read here, but written as what can hold the result
+_DEFAULTS = {"gif": "png"}  # read here, but written as what can hold the result
+_NEVER_CMYK = ("png", "webp", "bmp", "avif", "heic")  # four samples are RGBA there
 CONTAINERS = {
     "png": Container(frozenset({"uint8", "uint16"}), frozenset({1, 2, 3, 4}), True),
     "jpeg": Container(_EIGHT, frozenset({1, 3, 4}), False),
@@ -41,6 +42,7 @@ CONTAINERS = {
     "heic": Container(frozenset({"uint8", "uint16"}), frozenset({1, 3, 4}), False),
     "npy": Container(_TIFF_TYPES, frozenset(range(1, 65)), True),
     "dicom": Container(_TIFF_TYPES, frozenset({1, 3}), True),
+    "dng": Container(frozenset({"uint16"}), frozenset({4}), False),
     "fits": Container(_TIFF_TYPES, frozenset({1}), True),
     "bmp": Container(_EIGHT, frozenset({1, 3, 4}), False),
     "tiff": Container(_TIFF_TYPES, frozenset(range(1, 65)), True),
@@ -106,5 +108,5 @@ def _check(target: str, stored: Array, decoded: Decoded) -> None:
         )
     if target == "jpeg" and decoded.alpha is not None:
         raise UnsupportedFormat("JPEG has no transparency; choose png, webp or tiff.")
-    if samples not in container.samples or (target != "jpeg" and target != "tiff" and decoded.info.channels == 4):
+    if samples not in container.samples or (samples == 4 and decoded.info.channels == 4 and target in _NEVER_CMYK):
         raise UnsupportedFormat(f"{name} cannot hold {samples} channels; choose tiff, or leave output_format out.")

@@ -31,7 +31,7 @@ Array = NDArray[Any]
 Allocate = Callable[[tuple[int, ...], Any], Array]
 COLOR_MAP, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, PREDICTOR = 320, 282, 283, 296, 317
 XMP, ICC, EXIF_IFD, GPS_IFD, INTEROP_IFD, MAX_SAMPLE = 700, 34675, 34665, 34853, 40965, 281
-_DIRECTORIES = {EXIF_IFD: "ExifTag", GPS_IFD: "GPSTag"}
+DIRECTORIES = {EXIF_IFD: "ExifTag", GPS_IFD: "GPSTag"}
 # Tags that say how pixels lie in the file, or that tifffile writes from its arguments: never copied.
 _REWRITTEN = {
     *range(254, 260), 262, 263, 264, 265, 266, 273, 277, 278, 279, 280, MAX_SAMPLE, 284, 288, 289, 292, 293, 297,
@@ -182,8 +182,8 @@ def _metadata(tiff: Tiff, pages: list[Page], shape: Shape, limits: Limits) -> Me
     native: dict[str, Any] = {
         "order": tiff.order,
         "big": tiff.big,
-        "pages": [_tags(tiff, page) for page in pages],
-        "directories": [_directories(tiff, page) for page in pages],
+        "pages": [copied_tags(tiff, page) for page in pages],
+        "directories": [sub_directories(tiff, page) for page in pages],
         "resolutions": [_resolution(tiff, page) for page in pages],
         "layout": _layout(tiff, first, shape),
     }
@@ -214,7 +214,7 @@ def _layout(tiff: Tiff, page: Page, shape: Shape) -> dict[str, Any]:
     }
 
 
-def _tags(tiff: Tiff, page: Page) -> list[tuple[int, int, bytes]]:
+def copied_tags(tiff: Tiff, page: Page) -> list[tuple[int, int, bytes]]:
     """(code, type, bytes) of every tag that is copied."""
     return [
         (tag.code, tag.kind, tiff.source.read(tag.offset, tag.size))
@@ -223,15 +223,15 @@ def _tags(tiff: Tiff, page: Page) -> list[tuple[int, int, bytes]]:
     ]
 
 
-def _directories(tiff: Tiff, page: Page) -> dict[int, list[tuple[int, int, bytes]]]:
+def sub_directories(tiff: Tiff, page: Page) -> dict[int, list[tuple[int, int, bytes]]]:
     """The EXIF and GPS directories; one that is damaged is left out."""
     found = {}
-    for code in _DIRECTORIES:
+    for code in DIRECTORIES:
         offset = tiff.number(page, code)
         if not offset:
             continue
         try:
-            found[code] = _tags(tiff, tiff.page(offset))
+            found[code] = copied_tags(tiff, tiff.page(offset))
         except BrokenImage:
             continue
     return found
@@ -262,7 +262,7 @@ def encode(stored: Array, metadata: Metadata, source_format: str, note: str | No
         for index, page in enumerate(stored):
             writer.write(_arranged(page, layout), **_options(native, layout, page, index, note))
     data = buffer.getbuffer()
-    return _with_directories(bytes(data), native["directories"])
+    return with_directories(bytes(data), native["directories"])
 
 
 def _arranged(page: Array, layout: dict[str, Any]) -> Array:
@@ -299,15 +299,15 @@ def _options(
         options |= {"resolution": resolution[:2], "resolutionunit": resolution[2]}
     tags = native["pages"][index] if index < len(native["pages"]) else []
     directories = native["directories"][index] if index < len(native["directories"]) else {}
-    extratags: list[tuple[Any, ...]] = [(code, kind, None, data, False) for code, kind, data in _noted(tags, note)]
+    extratags: list[tuple[Any, ...]] = [(code, kind, None, data, False) for code, kind, data in noted(tags, note)]
     # Named, not numbered: tifffile drops these codes as numbers. The value is patched once the directory has a place.
-    extratags += [(_DIRECTORIES[code], 4, 1, 0, False) for code in directories]
+    extratags += [(DIRECTORIES[code], 4, 1, 0, False) for code in directories]
     if layout["bits"] not in (8, 16, 32, 64) and layout["bits"] > 8:
         extratags.append((MAX_SAMPLE, 3, samples, ((1 << layout["bits"]) - 1,) * samples, False))
     return options | {"extratags": extratags}
 
 
-def _noted(tags: list[tuple[int, int, bytes]], note: str | None) -> list[tuple[int, int, bytes]]:
+def noted(tags: list[tuple[int, int, bytes]], note: str | None) -> list[tuple[int, int, bytes]]:
     """The tags with the note appended to Software, which no reader parses."""
     if not note:
         return tags
@@ -352,12 +352,12 @@ def _exif_directories(exif: bytes) -> dict[int, list[tuple[int, int, bytes]]]:
         return {}
     try:
         tiff = Tiff(Source(exif), Limits())
-        return _directories(tiff, tiff.page(tiff.first))
+        return sub_directories(tiff, tiff.page(tiff.first))
     except ImageError:
         return {}
 
 
-def _with_directories(data: bytes, directories: list[dict[int, list[tuple[int, int, bytes]]]]) -> bytes:
+def with_directories(data: bytes, directories: list[dict[int, list[tuple[int, int, bytes]]]]) -> bytes:
     """The file with its EXIF and GPS directories appended and the placeholders pointed at them."""
     if not any(directories):
         return data
