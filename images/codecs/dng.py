@@ -93,7 +93,7 @@ def encode(stored: Array, metadata: Metadata, source_format: str, note: str | No
     directories = native["directories"]
     if native.get("safe"):
         directories = {code: value for code, value in directories.items() if code != codec.GPS_IFD}
-    extratags: list[tuple[Any, ...]] = [(c, kind, None, data, False) for c, kind, data in codec.noted(tags, note)]
+    extratags: list[tuple[Any, ...]] = [codec.extratag(tag, native["order"]) for tag in codec.noted(tags, note)]
     extratags += [(codec.DIRECTORIES[code], 4, 1, 0, False) for code in directories]
     buffer = io.BytesIO()
     with tifffile.TiffWriter(buffer, byteorder=native["order"]) as writer:

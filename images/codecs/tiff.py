@@ -299,12 +299,21 @@ def _options(
         options |= {"resolution": resolution[:2], "resolutionunit": resolution[2]}
     tags = native["pages"][index] if index < len(native["pages"]) else []
     directories = native["directories"][index] if index < len(native["directories"]) else {}
-    extratags: list[tuple[Any, ...]] = [(code, kind, None, data, False) for code, kind, data in noted(tags, note)]
+    extratags: list[tuple[Any, ...]] = [extratag(tag, native["order"]) for tag in noted(tags, note)]
     # Named, not numbered: tifffile drops these codes as numbers. The value is patched once the directory has a place.
     extratags += [(DIRECTORIES[code], 4, 1, 0, False) for code in directories]
     if layout["bits"] not in (8, 16, 32, 64) and layout["bits"] > 8:
         extratags.append((MAX_SAMPLE, 3, samples, ((1 << layout["bits"]) - 1,) * samples, False))
     return options | {"extratags": extratags}
+
+
+def extratag(tag: tuple[int, int, bytes], order: str) -> tuple[Any, ...]:
+    """A copied tag as tifffile takes it: raw bytes, but rationals as numbers (it doubles the count of raw ones)."""
+    code, kind, data = tag
+    if kind in (header.RATIONAL, header.SRATIONAL):
+        numbers = struct.unpack(f"{order}{len(data) // 4}{'I' if kind == header.RATIONAL else 'i'}", data)
+        return code, kind, len(data) // 8, numbers, False
+    return code, kind, None, data, False
 
 
 def noted(tags: list[tuple[int, int, bytes]], note: str | None) -> list[tuple[int, int, bytes]]:
