@@ -6,10 +6,15 @@ import sys
 import structlog
 import uvicorn
 from fastapi import FastAPI
+from sqlalchemy.exc import SQLAlchemyError
 
 from service.app import create_app
 from service.hosts import is_loopback
+from store.blobs import Blobs
+from store.database import connect
 from store.errors import SettingsError, StoreError
+from store.job import JobKind
+from store.jobs import Jobs
 from store.logs import configure_logs
 from store.settings import Settings, load_settings
 
@@ -44,6 +49,7 @@ def main() -> int:
         configure_logs(settings)
         app = create_app(settings)
         listener = listen(settings)
+        require_store(settings)
     except StoreError as error:
         print(error, file=sys.stderr)
         return 1
@@ -77,6 +83,26 @@ def listen(settings: Settings) -> socket.socket:
             f"Cannot listen on {settings.host}:{settings.port}: {error.strerror or error}. Stop the program that uses "
             "the port, or set PORT (and HOST) to a free one."
         ) from None
+
+
+def require_store(settings: Settings) -> None:
+    """Ask database and blob store once, so that a wrong setting is one sentence at start.
+
+    Raises:
+        StoreError: one of them cannot be used.
+    """
+    engine = connect(settings.database)
+    try:
+        Jobs(engine, settings).stats(JobKind.DENOISE)
+        Blobs(settings.blobs).check()
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        raise SettingsError(
+            f"The database cannot be used: {reason}. Check B2S_DATABASE_URL (or B2S_DATA_DIR), and run "
+            "`python -m store.migrate` to make its tables."
+        ) from None
+    finally:
+        engine.dispose()
 
 
 def _say_who_may_come(settings: Settings) -> None:

@@ -10,6 +10,9 @@ from store.job import Job
 RINGERS = 4
 """Threads that may ring at once. A broker that is down costs each about a second; requests keep their own threads."""
 
+STOP_SECONDS = 0.5
+"""How long rings under way may take when the gateway stops; the sweep makes up for the others."""
+
 
 class Bell:
     """Rings in the background. A ring that fails is made up for by the workers' sweep."""
@@ -27,7 +30,9 @@ class Bell:
         task.add_done_callback(self._ringing.discard)
 
     async def stop(self) -> None:
-        """Let the rings under way end, and close the broker's connections."""
+        """Give the rings under way a moment, drop the others, and close the broker's connections."""
         if self._ringing:
-            await asyncio.wait(self._ringing, timeout=2.0)
+            _, late = await asyncio.wait(self._ringing, timeout=STOP_SECONDS)
+            for task in late:
+                task.cancel()
         await to_thread.run_sync(self._broker.close)

@@ -96,6 +96,6 @@ def too_large(max_upload_bytes: int, size: int | None = None) -> ContentTooLarge
     actual = f"{size:,} bytes" if size is not None else f"more than {max_upload_bytes:,} bytes"
     return ContentTooLarge(
         f"The upload has {actual}; at most {max_upload_bytes:,} bytes are taken here (setting "
-        "B2S_MAX_UPLOAD_BYTES). Send a smaller or losslessly compressed file, or ask the operator to raise the setting. "
+        "B2S_MAX_UPLOAD_BYTES). Send a smaller or losslessly compressed file, or ask the operator to raise it. "
         "The size of the decoded image is limited separately by B2S_MAX_PIXELS."
     )

@@ -12,7 +12,7 @@ from service.downloads import serve
 from service.job_view import JobView, job_view
 from service.options import DenoiseOptions, DenoiseQuery, parse_options
 from service.parameters import Prefer
-from service.preferences import names_images, quality, wait_seconds
+from service.preferences import asks_for_images, quality, wait_seconds
 from service.problems import FieldError
 from service.recording import record
 from service.results import result_file, result_headers
@@ -22,6 +22,9 @@ from store.job import DEFAULT_TENANT, Job, JobState
 from store.models import Model, ModelNotFound
 
 router = APIRouter(tags=["denoise"])
+
+OUR_FAULTS = frozenset({"worker_lost", "storage_unavailable", "out_of_memory", "internal_error"})
+"""Codes of job errors for which no client can be blamed, so that a waiting request answers 500 and not 422."""
 
 IdempotencyKey = Annotated[
     str | None,
@@ -129,7 +132,7 @@ def _wants_image(accept: str | None, options: DenoiseOptions, info: ImageInfo) -
     """Whether `Accept` prefers the image over the job's JSON; refuses when it names only other image types."""
     media_type = f"image/{options.output_format}" if options.output_format else info.media_type
     image, job = quality(accept, media_type), quality(accept, "application/json")
-    if image == job == 0 and names_images(accept):
+    if image == job == 0 and asks_for_images(accept):
         raise problems.NotAcceptable(
             f"The result will be {media_type}, which `Accept: {accept}` leaves out. Send `Accept: image/*`, or choose "
             "the format with `output_format`."
@@ -142,5 +145,6 @@ async def _image(request: Request, services: Services, job: Job, headers: dict[s
     if job.state is JobState.CANCELED:
         raise problems.JobCanceled("The job was canceled before it was done. Post the image again.", job_id=job.id)
     if job.error is not None:
-        raise problems.JobFailed(job.error.detail, job_id=job.id, code=job.error.code)
+        kind = problems.JobDied if job.error.code in OUR_FAULTS else problems.JobFailed
+        raise kind(job.error.detail, job_id=job.id, code=job.error.code)
     return await serve(request, services.blobs, result_file(job), headers | result_headers(job))

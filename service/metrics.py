@@ -55,7 +55,7 @@ class GatewayMetrics:
         """
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             shared = CollectorRegistry()
-            multiprocess.MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
+            multiprocess.MultiProcessCollector(shared)
             text = generate_latest(shared)
         else:
             text = generate_latest(self.registry)

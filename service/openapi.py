@@ -77,6 +77,7 @@ DENOISE_RESPONSES: Responses = {
         problems.BrokenImage,
         problems.IdempotencyMismatch,
         problems.JobFailed,
+        problems.JobDied,
         problems.QueueFull,
         problems.Unavailable,
     ),

@@ -33,9 +33,10 @@ def quality(accept: str | None, media_type: str) -> float:
     return best_quality
 
 
-def names_images(accept: str | None) -> bool:
-    """Whether an `Accept` header asks for any kind of image by name."""
-    return any(item.strip().lower().startswith("image/") for item in (accept or "").split(","))
+def asks_for_images(accept: str | None) -> bool:
+    """Whether an `Accept` header wants some kind of image by name."""
+    items = [item.strip().lower().split(";") for item in (accept or "").split(",")]
+    return any(name.startswith("image/") and _weight([p.strip() for p in rest]) > 0 for name, *rest in items)
 
 
 def _weight(parameters: list[str]) -> float:

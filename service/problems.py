@@ -12,7 +12,7 @@
     ├── RangeNotSatisfiable      416
     ├── HostRefused              421
     ├── InvalidRequest           422   BrokenImage · IdempotencyMismatch · JobFailed
-    ├── InternalError            500
+    ├── InternalError, JobDied   500
     └── Unavailable              503   QueueFull
 
 A subclass is one stable `type`: its slug never changes once released, and `GET /problems/{slug}` serves its docstring.
@@ -241,6 +241,12 @@ class RequestRefused(Problem):
     """The request could not be understood as HTTP should be; `detail` says what to change."""
 
     slug, title, status = "bad-request", "Bad request", 400
+
+
+class JobDied(Problem):
+    """The job that this request waited for failed for a reason of ours, every time. Send the image again later."""
+
+    slug, title, status = "job-died", "The job failed on our side", 500
 
 
 class InternalError(Problem):

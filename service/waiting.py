@@ -125,6 +125,8 @@ class WaitingRoom:
                 self._arrival.clear()
                 await self._arrival.wait()
             await asyncio.sleep(self._tick())
+            if not self._waiters:  # those woken at the last tick have left meanwhile
+                continue
             try:
                 self._wake(await self._marks(list(self._waiters)))
             except Exception:

@@ -1,0 +1,73 @@
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.app import create_app
+from service.hosts import is_loopback
+from store.errors import SettingsError
+from store.settings import Settings
+from tests.service.gateway import Running
+from tests.service.test_problems import problem_of
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost"])
+def test_loopback(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "::", "192.168.1.5", "example.org", "", "localhost.evil.org", "127.0.0.1.nip.io"]
+)
+def test_not_loopback(host: str) -> None:
+    assert not is_loopback(host)
+
+
+def test_an_open_gateway_does_not_start_where_strangers_reach_it(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"HOST=0\.0\.0\.0.*B2S_ALLOW_OPEN=1"):
+        create_app(Settings(host="0.0.0.0", data_dir=tmp_path))
+    create_app(Settings(host="0.0.0.0", allow_open=True, data_dir=tmp_path))
+
+
+def test_a_web_page_cannot_reach_it_by_a_name_of_its_own(gateway: Running) -> None:
+    port = gateway.url.rsplit(":", 1)[1]
+    for host in ("attacker.example", f"attacker.example:{port}", "127.0.0.1.nip.io"):
+        problem_of(gateway.http.get("/jobs", headers={"Host": host}), 421, "host-refused")
+    for host in (f"localhost:{port}", f"127.0.0.1:{port}", f"[::1]:{port}"):
+        assert gateway.http.get("/jobs", headers={"Host": host}).status_code == 200
+
+
+def start(tmp_path: Path, **changes: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m service`, which is expected to refuse."""
+    environment = {"PATH": os.environ["PATH"], "B2S_DATA_DIR": str(tmp_path), **changes}
+    return subprocess.run(
+        [sys.executable, "-m", "service"],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_refused_start_is_one_sentence_that_names_the_variable(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        cases = {
+            "PORT": start(tmp_path, PORT=port),
+            "B2S_ALLOW_OPEN": start(tmp_path, HOST="0.0.0.0"),
+            "B2S_MAX_PIXELS": start(tmp_path, B2S_MAX_PIXELS="many"),
+            "B2S_DATABASE_URL": start(tmp_path, B2S_DATABASE_URL="mysql://x/y"),
+            "store.migrate": start(tmp_path),
+        }
+    for name, refused in cases.items():
+        assert refused.returncode == 1, name
+        assert name in refused.stderr
+        assert "Traceback" not in refused.stderr
+        assert len(refused.stderr.strip().splitlines()) == 1

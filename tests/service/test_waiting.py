@@ -1,0 +1,137 @@
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any
+
+import pytest
+
+from service.waiting import Mark, WaitingRoom
+
+
+class Database:
+    """Marks of jobs, and how often they were asked for."""
+
+    def __init__(self) -> None:
+        self.marks: dict[str, Mark] = {}
+        self.queries = 0
+        self.asked: list[set[str]] = []
+        self.failing = 0
+
+    async def __call__(self, job_ids: Collection[str]) -> Mapping[str, Mark]:
+        self.queries += 1
+        self.asked.append(set(job_ids))
+        if self.failing:
+            self.failing -= 1
+            raise ConnectionError("the database restarts")
+        return {job_id: self.marks[job_id] for job_id in job_ids if job_id in self.marks}
+
+
+def in_room(test: Callable[[WaitingRoom, Database], Awaitable[Any]]) -> Callable[[], None]:
+    """Run an async test with a started room over a database."""
+
+    def run() -> None:
+        async def inner() -> None:
+            database = Database()
+            room = WaitingRoom(database, fastest_tick=0.005, on_count=lambda _: None)
+            room.start()
+            try:
+                await asyncio.wait_for(test(room, database), timeout=20)
+            finally:
+                await room.stop()
+
+        asyncio.run(inner())
+
+    return run
+
+
+@in_room
+async def test_a_thousand_waiters_share_one_query_a_tick(room: WaitingRoom, database: Database) -> None:
+    names = [f"job_{n}" for n in range(1000)]
+    database.marks = {name: Mark(1, final=False) for name in names}
+    waits = [asyncio.create_task(room.final(name, 20)) for name in names]
+    await asyncio.sleep(0.2)
+    assert len(room) == 1000
+    assert database.asked[-1] == set(names)
+    before = database.queries
+    database.marks = {name: Mark(2, final=True) for name in names}
+    await asyncio.gather(*waits)
+    assert database.queries - before <= 2
+    assert len(room) == 0
+
+
+@in_room
+async def test_nobody_waiting_means_no_query(room: WaitingRoom, database: Database) -> None:
+    await asyncio.sleep(0.05)
+    database.marks["a"] = Mark(1, final=True)
+    await room.final("a", 5)
+    asked = database.queries
+    await asyncio.sleep(0.1)
+    assert database.queries == asked
+
+
+@in_room
+async def test_progress_wakes_followers_but_not_those_who_wait_for_the_end(
+    room: WaitingRoom, database: Database
+) -> None:
+    database.marks["a"] = Mark(3, final=False)
+    end = asyncio.create_task(room.final("a", 20))
+    assert await room.changed("a", 2, 20)
+    assert not end.done()
+    assert not await room.changed("a", 3, 0.05)
+    database.marks["a"] = Mark(4, final=True)
+    await end
+
+
+@in_room
+async def test_a_wait_ends_when_its_time_is_over(room: WaitingRoom, database: Database) -> None:
+    database.marks["a"] = Mark(1, final=False)
+    await room.final("a", 0.05)
+    assert len(room) == 0
+
+
+@in_room
+async def test_a_job_that_is_gone_wakes_its_waiters(room: WaitingRoom, database: Database) -> None:
+    await room.final("never there", 20)
+
+
+@in_room
+async def test_closing_wakes_everybody_and_admits_nobody(room: WaitingRoom, database: Database) -> None:
+    database.marks["a"] = Mark(1, final=False)
+    waits = [asyncio.create_task(room.final("a", 20)) for _ in range(10)]
+    await asyncio.sleep(0.02)
+    room.close()
+    await asyncio.gather(*waits)
+    await room.final("a", 20)
+
+
+@in_room
+async def test_a_database_that_comes_back_is_asked_again(room: WaitingRoom, database: Database) -> None:
+    database.failing = 1
+    database.marks["a"] = Mark(1, final=True)
+    await room.final("a", 20)
+    assert database.queries == 2
+
+
+@in_room
+async def test_long_waits_are_looked_at_less_often(room: WaitingRoom, database: Database) -> None:
+    database.marks["a"] = Mark(1, final=False)
+    waiter = asyncio.create_task(room.final("a", 20))
+    await asyncio.sleep(0)
+    for held in room._waiters["a"]:
+        held.since = time.monotonic() - 3600
+    before = database.queries
+    await asyncio.sleep(0.6)
+    assert database.queries - before <= 4  # a quarter of a second apart, and one that was under way
+    database.marks["a"] = Mark(2, final=True)
+    await waiter
+
+
+@in_room
+async def test_a_client_that_leaves_is_forgotten(room: WaitingRoom, database: Database) -> None:
+    database.marks["a"] = Mark(1, final=False)
+    waiter = asyncio.create_task(room.final("a", 20))
+    await asyncio.sleep(0.02)
+    waiter.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiter
+    assert len(room) == 0
