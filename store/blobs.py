@@ -8,7 +8,7 @@ models/<sha256>.safetensors    weights; never change
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -72,17 +72,8 @@ class Blobs:
         Raises:
             BlobStoreError: they are not stored.
         """
-        with _translated(key):
+        with _translated(key, reading=False):
             obstore.put(self._store, key, data)
-
-    def put_file(self, key: str, path: Path) -> None:
-        """Write a file's bytes, in parts when it is large; memory stays bounded.
-
-        Raises:
-            BlobStoreError: they are not stored.
-        """
-        with _translated(key):
-            obstore.put(self._store, key, path)
 
     def get(self, key: str) -> bytes:
         """All bytes of a blob.
@@ -116,16 +107,18 @@ class Blobs:
         Raises:
             BlobStoreError: the store failed; some may be left.
         """
-        for key in keys:
-            with _translated(key):
-                try:
-                    obstore.delete(self._store, key)
-                except FileNotFoundError:
-                    continue
+        wanted = list(keys)
+        with _translated(", ".join(wanted[:3]), reading=False):
+            try:
+                obstore.delete(self._store, wanted)  # one request for up to 1000 keys on S3
+            except FileNotFoundError:  # a folder minds, and stops at the first one that is gone
+                for key in wanted:
+                    with suppress(FileNotFoundError):
+                        obstore.delete(self._store, key)
 
     def below(self, prefix: str) -> Iterator[BlobInfo]:
         """Every blob below a prefix (a whole path segment). Raises BlobStoreError."""
-        with _translated(prefix):
+        with _translated(prefix, reading=False):
             for batch in obstore.list(self._store, prefix=prefix):
                 yield from (_info(item) for item in batch)
 
@@ -135,8 +128,8 @@ class Blobs:
 
     def check(self) -> None:
         """Ask the store for one listing: raises BlobStoreError when it cannot answer (for /readyz)."""
-        with _translated("jobs"):
-            for _batch in obstore.list(self._store, prefix="health", chunk_size=1):
+        with _translated("health", reading=False):
+            for _ in obstore.list(self._store, prefix="health", chunk_size=1):
                 return
 
 
@@ -163,11 +156,13 @@ def _info(meta: obstore.ObjectMeta) -> BlobInfo:
 
 
 @contextmanager
-def _translated(key: str) -> Iterator[None]:
+def _translated(key: str, reading: bool = True) -> Iterator[None]:
     """Say in our words what went wrong with `key`."""
     try:
         yield
-    except FileNotFoundError:
-        raise BlobMissing(f"There are no bytes under {key}.") from None
+    except FileNotFoundError as error:
+        if reading and "NoSuchBucket" not in str(error):
+            raise BlobMissing(f"There are no bytes under {key}.") from None
+        raise BlobStoreError(f"The blob store failed on {key}: {error}") from error
     except (BaseError, OSError) as error:
         raise BlobStoreError(f"The blob store failed on {key}: {error}") from error

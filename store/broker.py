@@ -53,7 +53,13 @@ class Broker:
 
     def __init__(self, settings: Settings) -> None:
         self._app = celery_app(settings)
-        self._app.conf.broker_transport_options |= {"socket_timeout": ANSWER_SECONDS}
+        # A publisher tries once more, at once: the sweep is more patient than a request.
+        self._app.conf.broker_transport_options |= {
+            "socket_timeout": ANSWER_SECONDS,
+            "interval_start": 0,
+            "interval_step": 0,
+            "interval_max": 0,
+        }
         self._redis = Redis.from_url(
             settings.redis_url, socket_connect_timeout=CONNECT_SECONDS, socket_timeout=ANSWER_SECONDS
         )

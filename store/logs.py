@@ -10,7 +10,15 @@ import structlog
 
 from store.settings import Settings
 
-QUIET = ("kombu", "multiprocessing", "amqp", "celery.utils.functional", "httpx", "alembic", "celery.worker.strategy", "celery.app.trace")
+QUIET = (
+    "alembic",
+    "celery.app.trace",
+    "celery.utils.functional",
+    "celery.worker.strategy",
+    "httpx",
+    "kombu",
+    "multiprocessing",
+)
 
 
 def configure_logs(settings: Settings) -> None:
