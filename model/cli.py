@@ -12,8 +12,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from model import config, weights
-from model.data import read_training_set
+from model.data import Pixels, image_files, read_pixels, read_training_set, write_pixels
+from model.denoiser import Denoiser, base_model_for, estimate_with_spread
 from model.errors import ModelError
+from model.evaluate import against_clean, against_reference
+from model.export import write_onnx
 from model.session import train_in_folder
 from model.trainer import StepStats, Trainer
 
@@ -28,6 +31,103 @@ screen = Console(stderr=True)
 @app.callback()
 def main() -> None:
     """Blind2Sound: denoise images, and train denoisers from noisy images alone."""
+
+
+@app.command()
+def denoise(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="An image, or a folder of them.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write, or a folder.")],
+    model: Annotated[Optional[str], typer.Option(help="A model's name or file; default: base-gray or base-rgb.")] = None,
+    strength: Annotated[float, typer.Option(help="Share of the noise to take out, 0 to 1.")] = 1.0,
+    normalize: Annotated[str, typer.Option(help="auto, dtype or none.")] = "auto",
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+) -> None:
+    """Denoise images; size, type and bit depth stay."""
+    files = image_files(source) if source.is_dir() else [source]
+    if source.is_dir():
+        target.mkdir(parents=True, exist_ok=True)
+    denoisers = _Denoisers(model, device)
+    for path in files:
+        pixels = read_pixels(path)
+        out, report = denoisers.for_pixels(pixels).denoise_with_report(pixels, strength=strength, normalize=normalize)
+        destination = target / path.name if source.is_dir() or target.is_dir() else target
+        write_pixels(destination, out)
+        assert report is not None
+        screen.print(f"{path.name}: alpha {report.alpha:.4g}, sigma {report.sigma:.4g} -> {destination}")
+        for warning in report.warnings:
+            screen.print(f"  note: {warning}")
+
+
+@app.command()
+def estimate(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="An image, or a folder of them.")],
+    model: Annotated[Optional[str], typer.Option(help="A model's name or file.")] = None,
+    normalize: Annotated[str, typer.Option(help="auto, dtype or none.")] = "auto",
+    crops: Annotated[int, typer.Option(help="Crops a side: the spread is over crops x crops pieces.")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object an image.")] = False,
+) -> None:
+    """Estimate the Poisson-Gaussian noise: gain alpha and read noise sigma, with their spread over crops."""
+    denoisers = _Denoisers(model, "auto")
+    for path in image_files(source) if source.is_dir() else [source]:
+        pixels = read_pixels(path)
+        found = estimate_with_spread(denoisers.for_pixels(pixels), pixels, normalize, crops)
+        if as_json:
+            typer.echo(json.dumps({"file": path.name} | found))
+        else:
+            typer.echo(
+                f"{path.name}: alpha {found['alpha']:.5f} ± {found['alpha_spread']:.5f}, "
+                f"sigma {found['sigma']:.5f} ± {found['sigma_spread']:.5f}"
+            )
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Option("--weights", help="A model's name or file.")],
+    images: Annotated[Path, typer.Option(help="Folder of clean images, or of noisy ones with --reference.")],
+    noise: Annotated[Optional[str], typer.Option(help="Noise to add: PG1, PG2, PG3, blind or none.")] = None,
+    reference: Annotated[Optional[Path], typer.Option(help="Folder of references with the same names.")] = None,
+    affine: Annotated[bool, typer.Option("--affine", help="Fit a*x + b to each reference first.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object: psnr, ssim, n, seconds.")] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+) -> None:
+    """Score a model by PSNR and SSIM, by the paper's protocol."""
+    if (noise is None) == (reference is None):
+        raise ModelError("give either --noise (clean images) or --reference (real pairs)")
+    denoiser = Denoiser.load(model, device)
+    if reference is not None:
+        score = against_reference(denoiser, images, reference, affine=affine)
+    else:
+        assert noise is not None
+        score = against_clean(denoiser, images, noise)
+    if as_json:
+        typer.echo(json.dumps(vars(score)))
+    else:
+        typer.echo(f"{score.psnr:.2f} dB, SSIM {score.ssim:.4f}, {score.n} images, {score.seconds:.1f} s")
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Option("--weights", help="A model's name or file.")],
+    onnx: Annotated[Path, typer.Option(help="The .onnx file to write: input `noisy`, output `mean`, N×C×H×W, any size.")],
+) -> None:
+    """Export a model for other runtimes; H and W of its input must be multiples of the network's stride."""
+    denoiser = Denoiser.load(model, "cpu")
+    write_onnx(denoiser.network, onnx)
+    typer.echo(f"{onnx}: feed it multiples of {denoiser.network.stride} pixels in [0, 1]")
+
+
+class _Denoisers:
+    """Loads a model once, the base model that fits the channels when none was named."""
+
+    def __init__(self, name: str | None, device: str) -> None:
+        self.name, self.device = name, device
+        self.loaded: dict[str, Denoiser] = {}
+
+    def for_pixels(self, pixels: Pixels) -> Denoiser:
+        name = self.name or base_model_for(pixels.shape[-1] if pixels.ndim > 2 else 1)
+        if name not in self.loaded:
+            self.loaded[name] = Denoiser.load(name, self.device)
+        return self.loaded[name]
 
 
 @app.command()

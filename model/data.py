@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".npy")
-Pixels = NDArray[np.generic]
+Pixels = NDArray[Any]
+SkipHandler = Callable[[Path, str], None]
 
 
 class NoImagesError(ValueError):
@@ -89,12 +91,6 @@ def read_training_set(folder: Path, channels: int, on_skip: SkipHandler | None =
     return images
 
 
-class SkipHandler:
-    """Called with a path and a reason for each file left out."""
-
-    def __call__(self, path: Path, reason: str) -> None: ...
-
-
 @dataclass(frozen=True)
 class CropSampler:
     """Draws random crops, flipped and turned (the dihedral group of the square), as float in [0, 1].
@@ -131,9 +127,19 @@ class CropSampler:
         return np.ascontiguousarray(out[:, :, ::-1] if rng.random() < 0.5 else out)
 
 
-def centre_crops(images: Sequence[Pixels], size: int) -> Iterator[NDArray[np.float32]]:
-    """The middle `size`² of each image as float in [0, 1], (C, ≤ size, ≤ size)."""
-    for image in images:
-        _, height, width = image.shape
-        top, left = max(0, (height - size) // 2), max(0, (width - size) // 2)
-        yield image[:, top : top + size, left : left + size].astype(np.float32) / np.float32(full_scale(image.dtype))
+
+def write_pixels(path: Path, pixels: Pixels) -> None:
+    """Save pixels in the format of the path's suffix, every bit of them.
+
+    Raises:
+        ValueError: the format cannot hold this type of pixel.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
+        np.save(path, pixels)
+    elif suffix in (".tif", ".tiff"):
+        tifffile.imwrite(path, pixels, photometric="rgb" if pixels.ndim == 3 and pixels.shape[-1] == 3 else "minisblack")
+    elif pixels.dtype == np.uint8 or (pixels.dtype == np.uint16 and pixels.ndim == 2 and suffix == ".png"):
+        Image.fromarray(pixels).save(path)
+    else:
+        raise ValueError(f"{suffix} cannot hold {pixels.dtype} pixels of shape {pixels.shape}: write a .tif instead")

@@ -134,10 +134,14 @@ class CramerGaussian:
     def __call__(self, noisy: Tensor, alpha: Tensor, sigma2: Tensor) -> Tensor:
         """Loss of g's answer for `noisy` (B, C, H, W); alpha, sigma2 (B,). Zero for a skipped batch."""
         try:
-            return self._loss(generalised_anscombe(noisy, alpha, sigma2))
+            loss = self._loss(generalised_anscombe(noisy, alpha, sigma2))
         except torch.linalg.LinAlgError:
+            loss = None
+        # LAPACK may also answer NaN for what it cannot decompose.
+        if loss is None or not torch.isfinite(loss):
             self.skipped += 1
             return noisy.new_zeros(())
+        return loss
 
     def _loss(self, stabilised: Tensor) -> Tensor:
         batch, channels, height, width = stabilised.shape

@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+import torch
+
+from model import losses
+from model.estimator import NoiseEstimate
+from model.noise import LEVELS, PoissonGaussian
+
+
+def noisy_ramp(level: PoissonGaussian, size: int = 256, seed: int = 0) -> torch.Tensor:
+    """A smooth image with noise, (1, 1, size, size)."""
+    ramp = np.linspace(0.2, 0.8, size, dtype=np.float32)
+    clean = np.broadcast_to(ramp, (size, size))
+    return torch.from_numpy(level.add(clean, np.random.default_rng(seed)))[None, None]
+
+
+@pytest.mark.parametrize("std", [0.02, 0.3, 1.0])
+def test_chen_measures_white_noise(std: float) -> None:
+    image = std * torch.randn(4, 128, 128, generator=torch.Generator().manual_seed(0))
+    assert losses.chen_noise_std(image).mean().item() == pytest.approx(std, rel=0.03)
+
+
+def test_chen_sees_through_structure() -> None:
+    y, x = torch.meshgrid(torch.arange(256.0), torch.arange(256.0), indexing="ij")
+    scene = torch.sin(x / 9) + torch.cos(y / 13) + (x > 128).float()
+    noise = 0.1 * torch.randn(256, 256, generator=torch.Generator().manual_seed(1))
+    assert losses.chen_noise_std((scene + noise)[None]).item() == pytest.approx(0.1, rel=0.05)
+
+
+def test_chen_gradient_is_the_numerical_one() -> None:
+    image = torch.randn(1, 32, 32, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    gain = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
+    losses.chen_noise_std(image * gain).sum().backward()
+    step = 1e-4
+    up, down = (losses.chen_noise_std(image * (1 + s)).item() for s in (step, -step))
+    assert gain.grad is not None
+    assert gain.grad.item() == pytest.approx((up - down) / (2 * step), rel=1e-3)
+
+
+def test_corner_crops_equal_crops_cut_out_by_hand() -> None:
+    image = torch.randn(1, 64, 64, generator=torch.Generator().manual_seed(3))
+    together = losses.chen_noise_std(image, corners=True)[0]
+    cuts = [image[:, y, x] for y in (slice(48), slice(16, None)) for x in (slice(48), slice(16, None))]
+    for got, cut in zip(together, [*cuts, image], strict=True):
+        assert got.item() == pytest.approx(losses.chen_noise_std(cut).item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["PG1", "PG2", "PG3"])
+def test_anscombe_makes_unit_variance(name: str) -> None:
+    level = LEVELS[name]
+    for grey in (0.3, 0.6, 0.9):
+        noisy = level.add(np.full((400, 400), grey, np.float32), np.random.default_rng(5))
+        stable = losses.generalised_anscombe(
+            torch.from_numpy(noisy)[None, None], torch.tensor([level.alpha]), torch.tensor([level.sigma**2])
+        )
+        assert stable.std().item() == pytest.approx(1.0, abs=0.03)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", ["PG2", "PG3"])
+def test_l_est_is_smallest_at_the_truth(name: str, channels: int) -> None:
+    level = LEVELS[name]
+    noisy = torch.cat([noisy_ramp(level, seed=s) for s in range(channels)], 1)
+    loss = losses.CramerGaussian()
+
+    def at(alpha_factor: float, sigma_factor: float) -> float:
+        alpha = torch.tensor([level.alpha * alpha_factor])
+        return loss(noisy, alpha, torch.tensor([(level.sigma * sigma_factor) ** 2])).item()
+
+    truth = at(1.0, 1.0)
+    for wrong in ((0.7, 1.0), (1.4, 1.0), (0.8, 0.5), (1.3, 1.5)):
+        assert truth < at(*wrong)
+    assert loss.skipped == 0
+
+
+def test_failed_decomposition_is_skipped_and_counted() -> None:
+    loss = losses.CramerGaussian()
+    noisy = torch.full((1, 1, 64, 64), float("nan"))
+    assert loss(noisy, torch.tensor([0.01]), torch.tensor([0.0])).item() == 0.0
+    assert loss.skipped == 1
+
+
+def test_no_gradient_through_alpha_times_mean() -> None:
+    mean = torch.rand(1, 1, 8, 8, requires_grad=True)
+    alpha = torch.tensor([0.01], requires_grad=True)
+    noise = NoiseEstimate(alpha, torch.tensor([1e-4]), torch.tensor([1e-4]))
+    variance = losses.noise_variance(mean, noise, 3.0)
+    assert variance.requires_grad  # α still learns
+    variance.sum().backward()
+    assert mean.grad is None
+    assert alpha.grad is not None and alpha.grad.item() == pytest.approx(mean.sum().item(), rel=1e-5)
+
+
+def test_enhanced_and_basic_noise_models() -> None:
+    noise = NoiseEstimate(torch.tensor([0.0]), torch.tensor([4.0]), torch.tensor([9.0]))
+    mean = torch.zeros(1, 1, 1, 1)
+    assert losses.noise_variance(mean, noise, 3.0, enhanced=True).item() == pytest.approx((4 + 9 * 9) / 16)
+    assert losses.noise_variance(mean, noise, 3.0, enhanced=False).item() == 4.0
+
+
+def test_revisible_mixture() -> None:
+    masked, visible = torch.tensor([1.0]), torch.tensor([2.0])
+    assert losses.revisible_mean(masked, visible, 3.0).item() == pytest.approx(7 / 4)
+    assert losses.revisible_covariance(masked, visible, 3.0).item() == pytest.approx(19 / 16)
