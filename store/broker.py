@@ -12,6 +12,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from redis import Redis, RedisError
 
+from store import faults
 from store.job import JobKind
 from store.settings import Settings
 
@@ -71,6 +72,7 @@ class Broker:
         except (OperationalError, RedisError, OSError) as error:
             log.warning("ring_failed", job_id=job_id, kind=kind, reason=str(error))
             return False
+        faults.point("rung")
         return True
 
     def unheard(self, kind: JobKind) -> int | None:

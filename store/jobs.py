@@ -32,6 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
+from store import faults
 from store.database import from_now, single
 from store.errors import IdempotencyConflict, JobNotFound, QueueFull
 from store.job import (
@@ -83,12 +84,13 @@ class Jobs:
         """
         try:
             with self._engine.begin() as connection:
-                turn = self._next_turn(connection, new)
-                return Created(self._insert(connection, new, turn), replayed=False)
+                job = self._insert(connection, new, self._next_turn(connection, new))
         except IntegrityError:
             if new.idempotency_key is None:
                 raise
             return Created(self._replay(new), replayed=True)
+        faults.point("created")
+        return Created(job, replayed=False)
 
     def find_replay(self, tenant: str, idempotency_key: str, body_hash: str) -> Job | None:
         """The job an idempotency key made before, or None. Cheap: ask before storing an upload.
@@ -209,7 +211,10 @@ class Jobs:
             "started_at": from_now(),
         }
         with self._engine.begin() as connection:
-            return self._advance(connection, [c.id == candidate, c.state == JobState.QUEUED], values)
+            job = self._advance(connection, [c.id == candidate, c.state == JobState.QUEUED], values)
+        if job is not None:
+            faults.point("claimed")
+        return job
 
     def renew(self, job: Job, progress: Progress | None = None, phase: str | None = None) -> Signal:
         """Keep the lease, store progress when given (with an event), and hear whether to go on."""
@@ -236,8 +241,11 @@ class Jobs:
             "progress": outcome.progress.to_dict(),
             "timings": dict(outcome.timings),
         }
+        faults.point("finishing")
         with self._engine.begin() as connection:
-            return self._conclude(connection, job, values)
+            finished = self._conclude(connection, job, values)
+        faults.point("finished")
+        return finished
 
     def fail(self, job: Job, error: JobError, timings: Mapping[str, float] | None = None) -> Job | None:
         """Fail for good; `canceled` instead if that was asked for. None: the attempt was lost."""
@@ -320,7 +328,8 @@ class Jobs:
             if row is None:
                 raise JobNotFound(job_id)
             connection.execute(delete(job_events).where(job_events.c.job_id == job_id))
-            return Job.from_row(row)
+        faults.point("purged")
+        return Job.from_row(row)
 
     def forget_old(self, limit: int = 500) -> int:
         """Drop the rows of purged jobs that ended more than B2S_JOB_DAYS ago; how many."""

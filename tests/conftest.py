@@ -1,14 +1,21 @@
-"""Real servers, started once a session where they are asked for: Redis, PostgreSQL, S3."""
+"""Real servers, started once a session where they are asked for (Redis, PostgreSQL, S3), and stores on them."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Engine, text
 
 from launch.redis_server import redis_server
+from store.database import connect
+from store.migrate import upgrade
+from store.settings import Settings
+from tests.stores import Store, open_store
 
 S3_ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "test",
@@ -70,3 +77,44 @@ def s3_url(s3_environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.M
     for name, value in s3_environment.items():
         monkeypatch.setenv(name, value)
     return f"s3://{BUCKET}/{tmp_path.name}"
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file to copy: a test then starts in milliseconds."""
+    path = tmp_path_factory.mktemp("template") / "b2s.sqlite3"
+    engine = connect(f"sqlite:///{path}")
+    upgrade(engine)
+    engine.dispose()
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_engine(postgres_url: str) -> Iterator[Engine]:
+    engine = connect(Settings(database_url=postgres_url).database)
+    upgrade(engine)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(params=["sqlite-folder", "postgresql-s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """An empty store of each kind."""
+    make = _embedded if request.param == "sqlite-folder" else _cluster
+    yield from make(request.getfixturevalue, tmp_path)
+
+
+def _embedded(fixture: Callable[[str], Any], tmp_path: Path) -> Iterator[Store]:
+    shutil.copy(fixture("sqlite_template"), tmp_path / "b2s.sqlite3")
+    settings = Settings(data_dir=tmp_path)
+    engine = connect(settings.database)
+    yield open_store(settings, engine)
+    engine.dispose()
+
+
+def _cluster(fixture: Callable[[str], Any], tmp_path: Path) -> Iterator[Store]:
+    engine = fixture("postgres_engine")
+    with engine.begin() as connection:
+        connection.execute(text("TRUNCATE jobs, job_events, models"))
+    settings = Settings(data_dir=tmp_path, database_url=fixture("postgres_url"), blob_url=fixture("s3_url"))
+    yield open_store(settings, engine)

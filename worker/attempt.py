@@ -8,6 +8,7 @@ from types import TracebackType
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from store import faults
 from store.job import Job, Progress, Signal
 from store.jobs import Jobs
 from worker.errors import Canceled, LeaseLost, ShuttingDown
@@ -42,6 +43,7 @@ class Attempt:
     def on_tile(self, done: int, total: int) -> None:
         """Note progress, and stop if the job should; handed to the model, which calls it after each tile."""
         self.progress = Progress(done, total, self.job.progress.unit)
+        faults.point("tile")
         self.check()
 
     def check(self) -> None:

@@ -15,6 +15,7 @@ from images.encode import Encoded, encode
 from images.limits import Limits
 from images.note import compose
 from model import Denoiser
+from store import faults
 from store.blobs import Blobs, attempt_key
 from store.job import Job, Outcome
 from worker import picture
@@ -99,6 +100,7 @@ class DenoiseWork:
         with stages("store"):
             for name, data in files.items():
                 self._blobs.put(attempt_key(job.id, job.attempt, name), data)
+        faults.point("stored")
         return Outcome(
             result_key=attempt_key(job.id, job.attempt, f"result{encoded.extension}"),
             report_key=attempt_key(job.id, job.attempt, "report.json") if numbers else None,

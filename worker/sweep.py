@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import structlog
 
+from store import faults
 from store.blobs import Blobs
 from store.broker import Broker
 from store.errors import StoreError
@@ -64,7 +65,9 @@ class Sweep:
             log.warning("sweep_failed", part=part.__name__.strip("_"), reason=str(error))
 
     def _requeue(self) -> None:
-        for job in self._jobs.requeue_expired():
+        requeued = self._jobs.requeue_expired()
+        faults.point("sweeping")
+        for job in requeued:
             log.warning("lease_expired", job_id=job.id, request_id=job.request_id, attempt=job.attempt, now=job.state)
             self._metrics.observe_sweep("requeued" if job.state is JobState.QUEUED else job.state.value, 1)
 

@@ -10,7 +10,7 @@ import pytest
 
 from store.blobs import Blobs, attempt_key, input_key, weights_key
 from store.errors import BlobMissing, BlobStoreError, SettingsError
-from tests.store.conftest import Store
+from tests.stores import Store
 
 MIB = 1 << 20
 

@@ -10,7 +10,7 @@ import pytest
 from store.errors import IdempotencyConflict, JobNotFound, QueueFull
 from store.ids import new_id
 from store.job import Job, JobError, JobKind, JobState, Outcome, Progress, Signal
-from tests.store.conftest import Store, new_job
+from tests.stores import Store, new_job
 
 DENOISE = JobKind.DENOISE
 BROKEN = JobError("broken_image", "The file is cut short.")

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, text
 from store.database import connect
 from store.migrate import upgrade
 from store.schema import metadata
-from tests.store.conftest import Store
+from tests.stores import Store
 
 
 def test_the_migrated_schema_is_the_schema_of_the_code(store: Store) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from store.models import Model, ModelNotFound
 from store.shipped import SHIPPED, register_shipped
-from tests.store.conftest import Store
+from tests.stores import Store
 
 
 def test_shipped_models_are_registered_once_with_their_bytes(store: Store) -> None:
