@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import problems
@@ -16,6 +17,7 @@ from service.problems import FieldError, Problem
 from store.errors import BlobMissing, BlobStoreError, JobNotFound, QueueFull, StoreError
 from store.models import ModelNotFound
 
+METHODS = ("DELETE", "GET", "HEAD", "POST", "PUT")
 RETRY_SECONDS = "5"
 
 log = structlog.get_logger(__name__)
@@ -60,12 +62,22 @@ async def _framework(request: Request, exc: Exception) -> ProblemResponse:
     if exc.status_code == 404:
         return respond(request, problems.NotFound(f"There is nothing at {path}. The routes are listed at /docs."))
     if exc.status_code == 405:
-        allowed = headers.get("Allow", headers.get("allow", "other methods"))
+        allowed = headers["Allow"] = ", ".join(_methods_at(request))
         detail = f"{path} does not take {request.method}; it takes {allowed}."
         return respond(request, problems.MethodNotAllowed(detail, headers=headers))
     if exc.status_code < 500:
         return respond(request, problems.RequestRefused(f"{exc.detail} See /docs for what this route takes."))
     return respond(request, problems.InternalError(str(exc.detail)))
+
+
+def _methods_at(request: Request) -> list[str]:
+    """Every method that some route takes at the path; the framework's own `Allow` stops at the first route."""
+    found: set[str] = set()
+    for method in METHODS:
+        scope = {**request.scope, "method": method}
+        if any(route.matches(scope)[0] is Match.FULL for route in request.app.routes):
+            found.add(method)
+    return sorted(found)
 
 
 async def _store(request: Request, exc: Exception) -> ProblemResponse:

@@ -93,12 +93,21 @@ REPORT_PICTURE_RESPONSES: Responses = {
     200: {"description": "The picture.", "content": {"image/png": IMAGE}},
     **REPORT_RESPONSES,
 }
+# `itemSchema` is OpenAPI 3.2's way to describe one event of a stream; FastAPI writes it too.
+_EVENT = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "description": "Counts up; send the last one as `Last-Event-ID` to go on behind it."},
+        "event": {"type": "string", "enum": ["state", "progress"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}
 EVENT_RESPONSES: Responses = {
     200: {
         "description": "Server-Sent Events until the job has ended.",
         "content": {
             "text/event-stream": {
-                "schema": {"type": "string"},
+                "itemSchema": _EVENT,
                 "example": 'event: state\ndata: {"state": "running", "attempt": 1}\nid: 2\n\n',
             }
         },

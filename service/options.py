@@ -73,19 +73,12 @@ class DenoiseQuery(WaitQuery, DenoiseOptions):
 
 
 def parse_options(form: Mapping[str, str], query: Mapping[str, Any]) -> DenoiseOptions:
-    """The options of one request. Form fields and query parameters are equals; the same one in both is refused.
+    """The options of one request; a form field wins over the query parameter of the same name.
 
     Raises:
-        RequestValidationError: a field is unknown, given twice or out of range; every such field is named.
+        RequestValidationError: a field is unknown or out of range; every such field is named.
     """
-    errors: list[Any] = [
-        {"type": "given_twice", "loc": ("body", name), "msg": "given both in the form and in the query", "input": None}
-        for name in sorted(form.keys() & query.keys())
-    ]
     try:
-        options = DenoiseOptions.model_validate({**query, **form})
+        return DenoiseOptions.model_validate({**query, **form})
     except ValidationError as refused:
-        errors += [{**error, "loc": ("body", *error["loc"])} for error in refused.errors(include_url=False)]
-    if errors:
-        raise RequestValidationError(errors)
-    return options
+        raise RequestValidationError(refused.errors(include_url=False)) from refused

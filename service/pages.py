@@ -100,9 +100,10 @@ async def get_problem(
 
 
 @router.get("/docs", include_in_schema=False)
-async def docs(base: BasePath) -> Response:
+async def docs(request: Request, base: BasePath) -> Response:
     """Swagger UI, served from here so that it works on machines without internet."""
-    page = (STATIC / "docs.html").read_text().replace("{base}", base)
+    root: str = request.scope.get("root_path", "")
+    page = (STATIC / "docs.html").read_text().replace("{base}", base).replace("{static}", f"{root}/static")
     return HTMLResponse(page, headers={"Content-Security-Policy": DOCS_POLICY})
 
 

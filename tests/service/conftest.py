@@ -1,3 +1,4 @@
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -8,14 +9,15 @@ from tests.service.gateway import Running, running_gateway
 
 @pytest.fixture(scope="session", autouse=True)
 def json_logs() -> None:
-    """One JSON object a line, written to whatever stdout is at that moment."""
+    """Errors only, one JSON object a line, written to whatever stdout is at that moment."""
     structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
-        ]
+        ],
     )
 
 

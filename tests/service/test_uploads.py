@@ -48,10 +48,10 @@ def test_options_reach_the_job_from_form_and_query(gateway: Running) -> None:
     }  # fmt: skip
 
 
-def test_an_option_in_form_and_query_is_refused(gateway: Running) -> None:
-    answer = gateway.http.post("/denoise?strength=1", files={"image": png()}, data={"strength": "1"})
-    document = problem_of(answer, 422, "invalid-request")
-    assert document["errors"][0]["field"] == "strength"
+def test_a_form_field_wins_over_the_query(gateway: Running) -> None:
+    query = {"strength": "1", "metadata": "none"}
+    answer = gateway.http.post("/denoise", params=query, files={"image": png()}, data={"strength": "0.5"})
+    assert (answer.json()["options"]["strength"], answer.json()["options"]["metadata"]) == (0.5, "none")
 
 
 @pytest.mark.parametrize("strength", ["-0.1", "1.1", "nan", "inf", "much", ""])
