@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
@@ -39,7 +40,8 @@ def decode_here(data: Input, limits: Limits = DEFAULT_LIMITS, allocate: Allocate
     info = probe(data, limits)
     codec = import_module(f"images.codecs.{info.format}")
     try:
-        with Source(data) as source:
+        with Source(data) as source, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what libraries mutter about a file is not for the log
             if info.frames > 1 and hasattr(codec, "decode_stack"):
                 decoded: Decoded = codec.decode_stack(source, info, limits, allocate)
             else:

@@ -73,7 +73,7 @@ def encode(
     stored = _stored(decoded, pixels)
     _check(target, stored, decoded)
     write: Callable[..., bytes] = import_module(f"images.codecs.{target}").encode
-    data = write(stored, decoded.metadata.kept(metadata), decoded.info.format, note)
+    data = write(stored, decoded.metadata.kept(metadata), decoded.info, note)
     return Encoded(data, MEDIA_TYPES[target], EXTENSIONS[target])
 
 

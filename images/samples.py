@@ -56,6 +56,17 @@ def from_working(pixels: Array, dtype: np.dtype[Any], before: Array, exact: Arra
     return restored
 
 
+def flipped(stored: Array, bits: int) -> Array:
+    """Integers with dark and light exchanged, its own inverse; floats as they are.
+
+    For files in which large means dark: noise grows with light, so the model must see light as large.
+    """
+    if stored.dtype.kind == "u" and 8 < bits < 8 * stored.itemsize:
+        top: Array = stored.dtype.type((1 << bits) - 1) - stored
+        return top
+    return ~stored if stored.dtype.kind in "iu" else stored
+
+
 def scaled_up(samples: Array, bits: int) -> Array:
     """9-15 bit samples in uint16, spread over 16 bit by repeating their top bits, as PNG recommends."""
     shifted = samples.astype(np.uint16) << np.uint16(16 - bits)

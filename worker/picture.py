@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from images.codecs.png import encode
 from images.decoded import Metadata
+from images.info import ImageInfo
 
 Array = NDArray[Any]
 Colour = tuple[int, int, int]
@@ -54,7 +55,7 @@ def draw(noisy: Array, denoised: Array, report: dict[str, Any]) -> bytes:
             page.paste(panel.image, (left, top + CAPTION))
     ImageDraw.Draw(page).line((GUTTER, table_top - 10, WIDTH - GUTTER, table_top - 10), fill=GRID)
     _table(page, table_top, findings, remarks)
-    return encode(np.asarray(page)[None], Metadata(), "", None)
+    return encode(np.asarray(page)[None], Metadata(), ImageInfo("png", *page.size, channels=3), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ def _deep(source: Source, info: ImageInfo) -> Array:
     return scaled_up(data[None, ..., : 3 + info.has_alpha], info.bits)
 
 
-def encode(stored: Array, metadata: Metadata, source_format: str, note: str | None) -> bytes:
+def encode(stored: Array, metadata: Metadata, info: ImageInfo, note: str | None) -> bytes:
     """An AVIF of a (1, H, W, 3 | 4) uint8 array, without colour subsampling, at quality 95."""
     xmp = notes.into_xmp(metadata.xmp, note) if note else metadata.xmp
     buffer = io.BytesIO()

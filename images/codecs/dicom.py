@@ -22,7 +22,7 @@ from images.decoded import Decoded, Metadata
 from images.errors import BrokenImage, UnsupportedFormat
 from images.info import ImageInfo
 from images.limits import Limits
-from images.samples import to_working
+from images.samples import flipped, to_working
 from images.source import Source
 
 Array = NDArray[Any]
@@ -43,9 +43,7 @@ def decode(source: Source, info: ImageInfo, limits: Limits) -> Decoded:
     dataset = pydicom.dcmread(io.BytesIO(raw), force=False)
     stored = _pixels(dataset, info)
     inverse = dataset.get("PhotometricInterpretation", "") == "MONOCHROME1"
-    pixels, exact, warnings = to_working(stored)
-    if inverse and pixels.dtype.kind == "u":
-        pixels = np.iinfo(pixels.dtype).max - pixels  # noise grows with light: the model must see light as large
+    pixels, exact, warnings = to_working(flipped(stored, info.bits) if inverse else stored)
     del dataset.PixelData
     buffer = io.BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
@@ -91,14 +89,14 @@ def _compressed(dataset: pydicom.Dataset, syntax: str, shape: tuple[int, ...], i
     return stored << spare >> spare if stored.dtype.kind == "i" and spare > 0 else stored  # extend the sign
 
 
-def encode(stored: Array, metadata: Metadata, source_format: str, note: str | None) -> bytes:
+def encode(stored: Array, metadata: Metadata, info: ImageInfo, note: str | None) -> bytes:
     """The input's data set with its pixels replaced, uncompressed."""
     native = metadata.native
-    if source_format != "dicom" or "dataset" not in native:
+    if info.format != "dicom" or "dataset" not in native:
         raise UnsupportedFormat("DICOM is written for a DICOM image only, with its metadata; choose tiff.")
     dataset = pydicom.dcmread(io.BytesIO(native["dataset"]))
-    if native["inverse"] and stored.dtype.kind == "u":
-        stored = np.iinfo(stored.dtype).max - stored
+    if native["inverse"]:
+        stored = flipped(stored, dataset.BitsStored)
     if native.get("safe"):
         for name in _PERSONAL:
             if name in dataset:

@@ -77,10 +77,10 @@ def _mosaic(source: Source, info: ImageInfo) -> Array:
     return mosaic
 
 
-def encode(stored: Array, metadata: Metadata, source_format: str, note: str | None) -> bytes:
+def encode(stored: Array, metadata: Metadata, info: ImageInfo, note: str | None) -> bytes:
     """A DNG of the four planes of a DNG; a crop of it loses the tags about the full frame's geometry."""
     native = metadata.native
-    if source_format != "dng" or "tags" not in native:
+    if info.format != "dng" or "tags" not in native:
         raise UnsupportedFormat("DNG is written for a raw image only, with its metadata; choose tiff.")
     _, height, width, _ = stored.shape
     mosaic = np.empty((2 * height, 2 * width), np.uint16)

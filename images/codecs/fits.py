@@ -43,10 +43,10 @@ def decode(source: Source, info: ImageInfo, limits: Limits) -> Decoded:
     )
 
 
-def encode(stored: Array, metadata: Metadata, source_format: str, note: str | None) -> bytes:
+def encode(stored: Array, metadata: Metadata, info: ImageInfo, note: str | None) -> bytes:
     """The input with its image data replaced, the note as a HISTORY card."""
     native = metadata.native
-    if source_format != "fits" or native.get("size") != stored.size * np.dtype(native.get("type", "u1")).itemsize:
+    if info.format != "fits" or native.get("size") != stored.size * np.dtype(native.get("type", "u1")).itemsize:
         raise UnsupportedFormat("FITS is written for a whole FITS image only; choose tiff.")
     cards = list(native["cards"])
     if note:

@@ -49,7 +49,7 @@ def decode(source: Source, info: ImageInfo, limits: Limits) -> Decoded:
     )
 
 
-def encode(stored: Array, metadata: Metadata, source_format: str, note: str | None) -> bytes:
+def encode(stored: Array, metadata: Metadata, info: ImageInfo, note: str | None) -> bytes:
     """A HEIC of a (1, H, W, 1 | 3 | 4) uint8 or uint16 (written as 10 bit) array, without colour subsampling."""
     xmp = notes.into_xmp(metadata.xmp, note) if note else metadata.xmp
     _, height, width, samples = stored.shape

@@ -71,13 +71,13 @@ def _metadata(segments: list[tuple[int, bytes]]) -> Metadata:
     return Metadata(exif, b"".join(part for _, part in icc), xmp, None, comments, {"segments": segments})
 
 
-def encode(stored: Array, metadata: Metadata, source_format: str, note: str | None) -> bytes:
+def encode(stored: Array, metadata: Metadata, info: ImageInfo, note: str | None) -> bytes:
     """A JPEG of a (1, H, W, 1 | 3 | 4) uint8 array."""
     mode = _MODES[stored.shape[3]]
     image = Image.fromarray(stored[0, :, :, 0] if mode == "L" else stored[0], mode=mode)
     options: dict[str, Any] = {"quality": 95, "subsampling": 0}
-    own = source_format == "jpeg" and "segments" in metadata.native
-    tables = metadata.native.get("tables") if source_format == "jpeg" else None
+    own = info.format == "jpeg" and "segments" in metadata.native
+    tables = metadata.native.get("tables") if info.format == "jpeg" else None
     if tables:
         options = {"qtables": _refined(tables), "subsampling": max(metadata.native.get("subsampling", 0), 0)}
     if mode != "RGB":

@@ -30,9 +30,9 @@ def decode(source: Source, info: ImageInfo, limits: Limits) -> Decoded:
     return Decoded(pixels, None, info, Metadata(native=native), warnings, exact=exact)
 
 
-def encode(stored: Array, metadata: Metadata, source_format: str, note: str | None) -> bytes:
+def encode(stored: Array, metadata: Metadata, info: ImageInfo, note: str | None) -> bytes:
     """An NPY file of the array as it came; from another format (N, H, W, C) without its axes of length one."""
-    native = metadata.native if source_format == "npy" else {}
+    native = metadata.native if info.format == "npy" else {}
     if "descr" in native and np.dtype(native["descr"]).kind == "b":
         stored = stored > 127
     shape = native.get("shape", ())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,7 @@ Array = NDArray[Any]
 def opened(source: Source, info: ImageInfo, plugin: str) -> ImageFile.ImageFile:
     """The file opened by one Pillow plugin and no other; its size must be the one that was probed and checked."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(source.whole()), formats=[plugin])
+        image = Image.open(io.BytesIO(source.whole()), formats=[plugin])
     except Exception as error:
         raise BrokenImage(f"The {info.format.upper()} file is damaged.") from error
     if image.size != (info.width, info.height):
@@ -35,12 +32,10 @@ def frames(image: ImageFile.ImageFile, info: ImageInfo, mode: str) -> Array:
     bands = len(Image.new(mode, (1, 1)).getbands())
     stack = np.empty((info.frames, info.height, info.width, bands), np.uint8)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            for index in range(info.frames):
-                image.seek(index)
-                frame = image if image.mode == mode else image.convert(mode)
-                stack[index] = np.asarray(frame).reshape(info.height, info.width, bands)
+        for index in range(info.frames):
+            image.seek(index)
+            frame = image if image.mode == mode else image.convert(mode)
+            stack[index] = np.asarray(frame).reshape(info.height, info.width, bands)
     except Exception as error:
         raise BrokenImage(f"The {info.format.upper()} file's image data is damaged or cut off.") from error
     return stack

@@ -118,7 +118,7 @@ def _inflate(profile: bytes, limits: Limits) -> bytes:
     return icc
 
 
-def encode(stored: Array, metadata: Metadata, source_format: str, note: str | None) -> bytes:
+def encode(stored: Array, metadata: Metadata, info: ImageInfo, note: str | None) -> bytes:
     """A PNG (APNG for several frames) of an (N, H, W, 1-4) uint8 or uint16 array."""
     frames, height, width, samples = stored.shape
     colour = {1: header.GRAY, 2: header.GRAY_ALPHA, 3: header.RGB, 4: header.RGBA}[samples]
@@ -126,7 +126,7 @@ def encode(stored: Array, metadata: Metadata, source_format: str, note: str | No
         header.SIGNATURE,
         _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, stored.itemsize * 8, colour, 0, 0, 0)),
     ]
-    own = source_format == "png" and "chunks" in metadata.native
+    own = info.format == "png" and "chunks" in metadata.native
     parts += [_chunk(kind, data) for kind, data in (_carried(metadata) if own else _built(metadata))]
     if note:
         parts.append(_chunk(b"tEXt", b"Comment\0" + note.encode("latin-1", "replace")))

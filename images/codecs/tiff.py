@@ -24,7 +24,7 @@ from images.headers import tiff as header
 from images.headers.tiff import Page, Shape, Tiff
 from images.info import ImageInfo
 from images.limits import Limits
-from images.samples import to_working
+from images.samples import flipped, to_working
 from images.source import Source
 
 Array = NDArray[Any]
@@ -41,7 +41,7 @@ _REWRITTEN = {
 _IDENTITY = {XMP, ICC, 274, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT}
 _COMPRESSIONS = {1: None, 5: "lzw", 8: "zlib", 32946: "zlib", 32773: "packbits", 50000: "zstd", 34925: "lzma"}
 _PREDICTABLE = {"lzw", "zlib", "zstd", "lzma"}
-_WHITE_IS_ZERO, _PALETTE, _YCBCR, _JPEGS = 0, 3, 6, (6, 7)
+_WHITE_IS_ZERO, _PALETTE, _SEPARATED, _YCBCR = 0, 3, 5, 6
 _OVER_4_GB = (1 << 32) - (1 << 25)
 
 
@@ -61,10 +61,11 @@ def decode_stack(source: Source, info: ImageInfo, limits: Limits, allocate: Allo
     except Exception as error:
         raise BrokenImage("The TIFF file's image data is damaged, or compressed in a way that is not read.") from error
     info = replace(info, dtype=stored.dtype.name)
+    colours = stored[..., : info.channels]
+    if shape.photometric == _WHITE_IS_ZERO:
+        colours = flipped(colours, shape.bits)
     alpha = np.ascontiguousarray(stored[..., -1]) if info.has_alpha else None
-    pixels, exact, warnings = to_working(stored[..., : info.channels])
-    if shape.photometric == _WHITE_IS_ZERO and pixels.dtype.kind == "u":
-        pixels = np.iinfo(pixels.dtype).max - pixels  # noise grows with light: the model must see light as large
+    pixels, exact, warnings = to_working(colours)
     metadata = _metadata(tiff, pages, shape, limits)
     return Decoded(
         pixels=pixels,
@@ -210,6 +211,7 @@ def _layout(tiff: Tiff, page: Page, shape: Shape) -> dict[str, Any]:
         "separate": tiff.number(page, header.PLANAR, 1) == 2 and shape.samples > 1,
         "photometric": photometric,
         "extra": tiff.values(page, header.EXTRA_SAMPLES, ()),
+        "alpha": header.alpha_samples(tiff, page, shape),
         "bits": shape.bits,
     }
 
@@ -247,15 +249,17 @@ def _resolution(tiff: Tiff, page: Page) -> tuple[tuple[int, int], tuple[int, int
 # ---- encoding --------------------------------------------------------------------------------------------------------
 
 
-def encode(stored: Array, metadata: Metadata, source_format: str, note: str | None) -> bytes:
+def encode(stored: Array, metadata: Metadata, info: ImageInfo, note: str | None) -> bytes:
     """A TIFF of an (N, H, W, S) array of any sample type tifffile writes."""
-    native = metadata.native if source_format == "tiff" and "pages" in metadata.native else _foreign(metadata, stored)
+    own = info.format == "tiff" and "pages" in metadata.native
+    native = metadata.native if own else _foreign(metadata, stored, info.channels == 4)
     if native.get("safe"):
         native = native | {"directories": [{c: t for c, t in d.items() if c != GPS_IFD} for d in native["directories"]]}
         native["pages"] = [[tag for tag in tags if tag[0] != XMP or metadata.xmp] for tags in native["pages"]]
     layout = native["layout"]
-    if layout["photometric"] == _WHITE_IS_ZERO and stored.dtype.kind in "u":
-        stored = np.iinfo(stored.dtype).max - stored
+    if layout["photometric"] == _WHITE_IS_ZERO:
+        colours = stored.shape[3] - layout["alpha"]
+        stored = np.concatenate([flipped(stored[..., :colours], layout["bits"]), stored[..., colours:]], axis=3)
     big = native["big"] or stored.nbytes > _OVER_4_GB
     buffer = io.BytesIO()
     with tifffile.TiffWriter(buffer, bigtiff=big, byteorder=native["order"]) as writer:
@@ -325,7 +329,7 @@ def noted(tags: list[tuple[int, int, bytes]], note: str | None) -> list[tuple[in
     return [tag for tag in tags if tag[0] != header.SOFTWARE] + [(header.SOFTWARE, 2, text + b"\0")]
 
 
-def _foreign(metadata: Metadata, stored: Array) -> dict[str, Any]:
+def _foreign(metadata: Metadata, stored: Array, inks: bool) -> dict[str, Any]:
     """Tags and layout for an image that came from another format."""
     tags = [(ICC, 7, metadata.icc)] if metadata.icc else []
     tags += [(XMP, 1, metadata.xmp)] if metadata.xmp else []
@@ -334,14 +338,16 @@ def _foreign(metadata: Metadata, stored: Array) -> dict[str, Any]:
     dpi = metadata.dpi
     resolution = ((round(dpi[0] * 1000), 1000), (round(dpi[1] * 1000), 1000), 2) if dpi else None
     samples = stored.shape[3]
+    alpha = samples in (2, 4) and not inks
     layout = {
         "compression": "zlib",
         "predictor": True,
         "tile": None,
         "rows": None,
         "separate": False,
-        "photometric": 2 if samples in (3, 4) else 1,
-        "extra": (2,) if samples in (2, 4) else (),
+        "photometric": _SEPARATED if inks else 2 if samples in (3, 4) else 1,
+        "extra": (2,) if alpha else (),
+        "alpha": int(alpha),
         "bits": stored.itemsize * 8,
     }
     directories = _exif_directories(metadata.exif)

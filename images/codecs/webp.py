@@ -77,10 +77,10 @@ def _animation(source: Source, info: ImageInfo) -> tuple[Array, list[int], int]:
     return stored, durations, int(image.info.get("loop", 0))
 
 
-def encode(stored: Array, metadata: Metadata, source_format: str, note: str | None) -> bytes:
+def encode(stored: Array, metadata: Metadata, info: ImageInfo, note: str | None) -> bytes:
     """A WebP of an (N, H, W, 3 | 4) uint8 array."""
     images = [Image.fromarray(frame) for frame in stored]
-    lossless = bool(metadata.native.get("lossless", True)) if source_format == "webp" else True
+    lossless = bool(metadata.native.get("lossless", True)) if info.format == "webp" else True
     xmp = notes.into_xmp(metadata.xmp, note) if note else metadata.xmp
     options: dict[str, Any] = {"lossless": lossless, "exact": True, "quality": 50 if lossless else _LOSSY, "method": 2}
     options |= {"exif": metadata.exif, "icc_profile": metadata.icc, "xmp": xmp}
