@@ -1,0 +1,91 @@
+"""Denoise jobs run through the real model: what comes out, and what is said when nothing can."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from store.job import JobState
+from tests.worker.conftest import Bench
+from tests.worker.images_of import noisy, pixels_of, png
+
+
+def test_a_job_gives_image_report_and_picture(bench: Bench) -> None:
+    sent = noisy(channels=3)
+    job = bench.run(png(sent))
+    assert (job.state, job.error) == (JobState.SUCCEEDED, None)
+    assert job.result_key == f"jobs/{job.id}/1/result.png"
+    assert job.report_key is not None and job.picture_key is not None and job.result is not None
+    data = bench.store.blobs.get(job.result_key)
+    made = pixels_of(data)
+    assert (made.shape, made.dtype) == (sent.shape, sent.dtype)
+    assert made.astype(float).std(axis=0).mean() < sent.astype(float).std(axis=0).mean()
+    assert (job.result["bytes"], job.result["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
+    assert (job.result["model"], job.result["media_type"]) == ("base-rgb", "image/png")
+    assert job.timings.keys() == {"queued", "store", "decode", "compute", "encode", "report"}
+    assert (job.progress.done, job.progress.total) == (1, 1)
+    report = json.loads(bench.store.blobs.get(job.report_key))
+    assert report["alpha"] == job.result["alpha"]
+    assert {"noise_curve", "residual_histogram", "warnings", "timings", "model"} <= report.keys()
+    assert bench.store.blobs.get(job.picture_key).startswith(b"\x89PNG")
+
+
+def test_without_a_report_there_is_none(bench: Bench) -> None:
+    job = bench.run(png(noisy()), options={"report": False})
+    assert (job.state, job.report_key, job.picture_key) == (JobState.SUCCEEDED, None, None)
+    assert [blob.key for blob in bench.store.blobs.below(f"jobs/{job.id}/1")] == [job.result_key]
+
+
+def test_a_region_of_interest_is_cut_out(bench: Bench) -> None:
+    sent = noisy(40, 50)
+    job = bench.run(png(sent), options={"roi": "8,4,20,10", "strength": 0.0})
+    assert job.result_key is not None
+    assert np.array_equal(pixels_of(bench.store.blobs.get(job.result_key)), sent[4:14, 8:28])
+
+
+@pytest.mark.parametrize(
+    ("values", "code", "words"),
+    [
+        ({"options": {"roi": "40,0,20,10"}}, "roi_outside_image", "32 x 24"),
+        ({"model": "mdl_gone"}, "model_not_found", "mdl_gone"),
+        ({"model": "base-rgb"}, "not_denoisable", "base-gray"),
+        ({"options": {"output_format": "gif"}}, "unsupported_format", "gif"),
+    ],
+)
+def test_what_cannot_work_fails_at_once_in_words_for_the_sender(
+    bench: Bench, values: dict[str, Any], code: str, words: str
+) -> None:
+    job = bench.run(png(noisy()), **values)
+    assert job.error is not None
+    assert (job.state, job.attempt, job.error.code) == (JobState.FAILED, 1, code)
+    assert words in job.error.detail
+    assert list(bench.store.blobs.below(f"jobs/{job.id}/1")) == []
+
+
+def test_a_broken_image_fails_and_a_deleted_one_too(bench: Bench) -> None:
+    broken = bench.run(png(noisy())[:-30])
+    assert broken.error is not None
+    assert (broken.state, broken.error.code) == (JobState.FAILED, "broken_image")
+    gone = bench.send(png(noisy()))
+    bench.store.blobs.delete_job(gone.id)
+    assert bench.runner().run_next()
+    error = bench.store.jobs.get(gone.id).error
+    assert error is not None and error.code == "input_gone"
+
+
+def test_the_last_models_stay_warm(bench: Bench) -> None:
+    first = bench.models.for_job("base-gray", "t", 1)
+    assert bench.models.for_job(None, "t", 1) is first
+    rgb = bench.models.for_job(None, "t", 3)
+    bench.store.models.register("mdl_1", "mine", 1, {}, first_key(bench), 3, "another checksum", "t")
+    assert bench.models.for_job("mdl_1", "t", 1).name == "mdl_1"
+    assert bench.models.for_job("base-rgb", "t", 3) is rgb
+    assert bench.models.for_job("base-gray", "t", 1) is not first  # the least recently used of three had to go
+
+
+def first_key(bench: Bench) -> str:
+    return bench.store.models.get("base-gray", "t").weights_key
