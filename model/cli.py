@@ -161,8 +161,9 @@ def train(
     """Train a denoiser; SIGTERM or Ctrl-C saves a checkpoint, the same command goes on with it."""
     if threads:
         torch.set_num_threads(threads)
+    base = weights.read(weights.resolve(start_from)) if start_from else None
     settings = config.TrainConfig(
-        network=config.network_preset(preset, channels),
+        network=base.denoiser.config if base else config.network_preset(preset, channels, objective == "n2c"),
         estimator=config.estimator_preset(preset, channels),
         objective=config.ObjectiveConfig(
             name=objective, phases=phases, enhanced_noise=not basic_noise, regulariser=regulariser
@@ -175,7 +176,6 @@ def train(
         typer.echo(json.dumps(settings.to_dict(), indent=2))
         return
     pictures = read_training_set(images, channels, lambda path, why: screen.print(f"left out {path.name}: {why}"))
-    base = weights.read(weights.resolve(start_from)) if start_from else None
     trainer = Trainer(settings, pictures, _device(device), base.denoiser if base else None)
     card: dict[str, Any] = {
         "trained_by": objective, "preset": preset, "noise": noise, "images": len(pictures), "seed": seed,

@@ -17,12 +17,16 @@ class NetworkConfig:
         channels: image channels C: 1 gray, 3 RGB, 4 packed RAW.
         widths: feature channels a resolution level, finest first. `paper_unet` reads the first entry alone.
         blocks: residual blocks on the way down a level (the way up has as many); `paper_unet` ignores it.
+        residual: `shuffle_unet` returns y + output rather than 1/2 + output. Right for supervised training. Wrong for
+            training from scratch by masking: at a masked pixel y equals its neighbours' average, so nothing there
+            teaches the network to let go of the y it would add back at a visible one.
     """
 
     architecture: Architecture
     channels: int
     widths: tuple[int, ...]
     blocks: tuple[int, ...] = ()
+    residual: bool = True
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3, 4):
@@ -38,6 +42,7 @@ class NetworkConfig:
             channels=int(values["channels"]),
             widths=tuple(values["widths"]),
             blocks=tuple(values["blocks"]),
+            residual=bool(values.get("residual", True)),
         )
 
 
@@ -60,16 +65,16 @@ class EstimatorConfig:
 PRESETS = ("paper", "fast")
 
 
-def network_preset(name: str, channels: int) -> NetworkConfig:
-    """The denoiser size called `name` for images of `channels` channels.
+def network_preset(name: str, channels: int, residual: bool = True) -> NetworkConfig:
+    """The denoiser size called `name` for images of `channels` channels; `residual` as in `NetworkConfig`.
 
     Raises:
         ValueError: no preset of that name.
     """
     if name == "paper":
-        return NetworkConfig("paper_unet", channels, widths=(48,))
+        return NetworkConfig("paper_unet", channels, widths=(48,), residual=False)
     if name == "fast":
-        return NetworkConfig("shuffle_unet", channels, widths=(32, 64, 128), blocks=(1, 1, 2))
+        return NetworkConfig("shuffle_unet", channels, widths=(32, 64, 128), blocks=(1, 1, 2), residual=residual)
     raise ValueError(f"unknown preset {name!r}: choose one of {', '.join(PRESETS)}")
 
 

@@ -206,7 +206,7 @@ class Denoiser:
 
     def _tiles(self, height: int, width: int, tile: int | None) -> list[tiling.Tile]:
         stride = self.network.stride
-        size = tile or (GPU_TILE if self.device.type == "cuda" else CPU_TILE)
+        size = (GPU_TILE if self.device.type == "cuda" else CPU_TILE) if tile is None else tile
         if size < 1:
             raise InvalidOption(f"tile must be a positive number of pixels, not {tile}")
         padded = (tiling.padded_side(height, stride), tiling.padded_side(width, stride))

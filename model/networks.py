@@ -104,8 +104,7 @@ class ResidualBlock(nn.Module):
 class ShuffleUNet(DenoiserNetwork):
     """Our fast size: a residual U-Net on the 2×2 pixel-unshuffled image, skips added rather than concatenated.
 
-    The head returns x − y, so an image without noise is left alone from the first step on, and the mean level of the
-    input never has to pass through the weights.
+    With `config.residual` the output is added to y, so an image without noise is left alone from the first step on.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -123,7 +122,8 @@ class ShuffleUNet(DenoiserNetwork):
         self.up = nn.ModuleList(nn.Conv2d(widths[i + 1], 4 * widths[i], 1) for i in range(levels - 1))
         self.decode = nn.ModuleList(_blocks(widths[level], blocks[level]) for level in range(levels - 1))
         self.tail = _conv3(widths[0], 4 * (c + covariance_entries(c)))
-        nn.init.zeros_(self.tail.weight)
+        if config.residual:
+            nn.init.zeros_(self.tail.weight)
         nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
         with torch.no_grad():  # diagonal of A starts at a plausible posterior std, never at the singular 0
             for k in _diagonal_entries(c):
@@ -141,7 +141,7 @@ class ShuffleUNet(DenoiserNetwork):
             h = decode(F.pixel_shuffle(up(h), 2) + skips.pop())
         out = F.pixel_shuffle(self.tail(h), 2)  # (B, C + T, H, W)
         mean, factor = out.split([self.channels, out.shape[1] - self.channels], 1)
-        return torch.cat([noisy + mean, factor], 1)
+        return torch.cat([mean + (noisy if self.config.residual else 0.5), factor], 1)
 
 
 class MeanOnly(nn.Module):
