@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from images.decoded import Decoded, Encoded, Keep
-from images.errors import UnsupportedFormat
+from images.errors import ImageError, UnsupportedFormat
 from images.info import EXTENSIONS, MEDIA_TYPES
 
 __all__ = ["Encoded", "encode"]
@@ -73,7 +74,17 @@ def encode(
     stored = _stored(decoded, pixels)
     _check(target, stored, decoded)
     write: Callable[..., bytes] = import_module(f"images.codecs.{target}").encode
-    data = write(stored, decoded.metadata.kept(metadata), decoded.info, note)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            data = write(stored, decoded.metadata.kept(metadata), decoded.info, note)
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:  # what was carried over from the file is as odd as the file was
+        raise UnsupportedFormat(
+            f"The result cannot be written as {target.upper()} with this file's metadata; "
+            "try metadata=none or another output_format."
+        ) from error
     return Encoded(data, MEDIA_TYPES[target], EXTENSIONS[target])
 
 

@@ -30,7 +30,7 @@ class Limits:
     max_channels: int = 64
     max_decoded_bytes: int = 4 * GIB
     max_metadata_bytes: int = 16 * MIB
-    cpu_seconds: int = 15
+    cpu_seconds: int = 8
     memory_bytes: int = 1 * GIB
 
     def check_bytes(self, size: int) -> None:

@@ -331,10 +331,11 @@ def noted(tags: list[tuple[int, int, bytes]], note: str | None) -> list[tuple[in
 
 def _foreign(metadata: Metadata, stored: Array, inks: bool) -> dict[str, Any]:
     """Tags and layout for an image that came from another format."""
+    order = ">" if metadata.exif.startswith(b"MM") else "<"  # of the EXIF values, which are copied as bytes
     tags = [(ICC, 7, metadata.icc)] if metadata.icc else []
     tags += [(XMP, 1, metadata.xmp)] if metadata.xmp else []
     if (orientation := exif_block.orientation(metadata.exif)) != 1:
-        tags.append((header.ORIENTATION, 3, struct.pack("<H", orientation)))
+        tags.append((header.ORIENTATION, 3, struct.pack(order + "H", orientation)))
     dpi = metadata.dpi
     resolution = ((round(dpi[0] * 1000), 1000), (round(dpi[1] * 1000), 1000), 2) if dpi else None
     samples = stored.shape[3]
@@ -352,7 +353,7 @@ def _foreign(metadata: Metadata, stored: Array, inks: bool) -> dict[str, Any]:
     }
     directories = _exif_directories(metadata.exif)
     return {
-        "order": "<",
+        "order": order,
         "big": False,
         "pages": [tags],
         "directories": [directories],
@@ -362,8 +363,8 @@ def _foreign(metadata: Metadata, stored: Array, inks: bool) -> dict[str, Any]:
 
 
 def _exif_directories(exif: bytes) -> dict[int, list[tuple[int, int, bytes]]]:
-    """The directories of an EXIF block from a JPEG or PNG, if it is little-endian like the file we write."""
-    if exif[:4] != b"II*\0":
+    """The directories of an EXIF block from a JPEG or PNG, whose byte order the file we write shares."""
+    if not exif:
         return {}
     try:
         tiff = Tiff(Source(exif), Limits())

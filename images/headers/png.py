@@ -54,7 +54,8 @@ def read(source: Source, limits: Limits) -> ImageInfo:
         if chunk.kind == b"IDAT":
             break
         if chunk.kind == b"acTL" and chunk.size == 8:
-            frames, animated = max(1, source.unpack(">I", chunk.offset)[0]), True
+            frames = max(1, source.unpack(">I", chunk.offset)[0])
+            animated = source.unpack(">I", chunk.offset)[0] > 0
         default_shown |= chunk.kind == b"fcTL"
         transparent |= chunk.kind == b"tRNS"
         metadata += chunk.size

@@ -176,6 +176,8 @@ def shape_of(tiff: Tiff, page: Page) -> Shape:
     )
     if shape.width <= 0 or shape.height <= 0 or shape.samples <= 0:
         raise BrokenImage("The TIFF file has a page without a valid size.")
+    if shape.photometric not in _COLOURS:
+        raise UnsupportedFormat(f"This TIFF's colours are of a kind ({shape.photometric}) that is not read.")
     if not shape.dtype:
         raise UnsupportedFormat(f"This TIFF holds {shape.bits}-bit samples of a kind that is not read (complex, odd).")
     return shape

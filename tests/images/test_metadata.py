@@ -167,15 +167,13 @@ def test_imagej_hyperstacks_survive() -> None:
         assert (found["unit"], found["spacing"], found["finterval"], found["Labels"]) == ("um", 0.3, 2.0, labels)
 
 
-def test_exif_of_a_tiff_survives_and_its_gps_goes_when_asked() -> None:
-    image = Image.fromarray(files.smooth())
+def test_exif_of_a_photo_survives_as_tiff_and_its_gps_goes_when_asked() -> None:
     exif = Image.Exif()
     exif[0x8769] = {0x829A: IFDRational(1, 250)}
     exif[0x8825] = {1: "N"}
     exif[274] = 8
-    buffer = io.BytesIO()
-    image.save(buffer, "TIFF", exif=exif)
-    decoded = decode_here(buffer.getvalue())
+    photo = decode_here(files.pillow(files.smooth(), "JPEG", exif=exif))
+    decoded = decode_here(encode(photo, photo.pixels, "tiff").data)
     places: list[tuple[Keep, dict[str, str] | None]] = [("keep", {"GPSLatitudeRef": "N"}), ("safe", None)]
     for mode, place in places:
         with tifffile.TiffFile(io.BytesIO(encode(decoded, decoded.pixels, metadata=mode).data)) as result:

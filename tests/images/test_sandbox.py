@@ -1,0 +1,229 @@
+"""The helper process returns what decoding here returns, and whatever happens to it costs one file an error."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from images import decode as decoding
+from images import sandbox
+from images.errors import BrokenImage, ImageError, ImageTooLarge, UnsupportedFormat
+from images.limits import MIB, Limits
+from images.messages import receive, send
+from images.sandbox import Sandbox
+from tests.images import files
+
+LIMITS = Limits()
+LARGE = files.npy(files.noise((4000, 4000), "float64"))  # 128 MB, and three copies of it on the way
+
+
+@pytest.fixture
+def box() -> Iterator[Sandbox]:
+    made = Sandbox()
+    yield made
+    made.close()
+
+
+def helper(box: Sandbox) -> int:
+    """The process id of the running helper."""
+    assert box._process is not None
+    return box._process.pid
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        files.png(files.noise((20, 30, 4), "uint16"), (b"tEXt", b"Comment\0hi")),
+        files.tiff(files.noise((5, 20, 30), "uint16"), photometric="minisblack"),
+        files.tiff(files.noise((20, 30), "float64")),
+        files.pillow(files.smooth(), "JPEG", exif=b"Exif\0\0" + files.exif()),
+    ],
+)
+def test_same_as_in_this_process(box: Sandbox, data: bytes, tmp_path: Path) -> None:
+    here = decoding.decode_here(data)
+    path = tmp_path / "image"
+    path.write_bytes(data)
+    for found in (box.decode(data, LIMITS), box.decode(path, LIMITS), decoding.decode(data)):
+        np.testing.assert_array_equal(found.pixels, here.pixels)
+        assert (found.info, found.metadata, found.warnings) == (here.info, here.metadata, here.warnings)
+        for left, right in ((found.alpha, here.alpha), (found.exact, here.exact)):
+            np.testing.assert_array_equal(left, right) if right is not None else None
+            assert (left is None) == (right is None)
+
+
+def test_one_helper_serves_many_files(box: Sandbox) -> None:
+    box.decode(files.png(files.noise((9, 8, 3))), LIMITS)
+    first = helper(box)
+    with pytest.raises(BrokenImage):
+        box.decode(files.png(files.noise((9, 8, 3)))[:-40], LIMITS)
+    box.decode(files.png(files.noise((9, 8, 3))), LIMITS)
+    assert helper(box) == first
+
+
+def test_errors_keep_their_kind_and_words(box: Sandbox) -> None:
+    import zlib
+
+    bomb = files.png(files.noise((9, 8, 3)), (b"iCCP", b"n\0\0" + zlib.compress(bytes(3_000_000))))
+    cases = [(bomb, Limits(max_metadata_bytes=10_000), ImageTooLarge), (b"hello world", LIMITS, UnsupportedFormat)]
+    for data, limits, kind in cases:
+        with pytest.raises(kind) as caught:
+            box.decode(data, limits)
+        with pytest.raises(kind) as here:
+            decoding.decode_here(data, limits)
+        assert str(caught.value) == str(here.value)
+
+
+def test_a_killed_helper_costs_one_file(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    box.decode(files.png(files.noise((9, 8, 3))), LIMITS)
+    victim = helper(box)
+    real = sandbox.send
+
+    def send_and_kill(*args: object) -> None:
+        os.kill(victim, signal.SIGKILL)
+        real(*args)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sandbox, "send", send_and_kill)
+        with pytest.raises(BrokenImage, match="made its decoder fail"):
+            box.decode(files.png(files.noise((9, 8, 3))), LIMITS)
+    assert box.decode(files.png(files.noise((9, 8, 3))), LIMITS).pixels.shape == (1, 9, 8, 3)
+    assert helper(box) != victim
+
+
+def test_a_helper_that_died_unnoticed_is_replaced(box: Sandbox) -> None:
+    box.decode(files.png(files.noise((9, 8, 3))), LIMITS)
+    os.kill(helper(box), signal.SIGKILL)
+    os.waitid(os.P_PID, helper(box), os.WEXITED | os.WNOWAIT)
+    assert box.decode(files.png(files.noise((9, 8, 3))), LIMITS).pixels.shape == (1, 9, 8, 3)
+
+
+def test_memory_is_limited(box: Sandbox) -> None:
+    starved = replace(LIMITS, memory_bytes=-4 * 128 * 1_000_000)  # what the pixels themselves are allowed, taken back
+    with pytest.raises(ImageError) as caught:
+        box.decode(LARGE, starved)
+    assert isinstance(caught.value, ImageTooLarge | BrokenImage)
+    assert box.decode(LARGE, LIMITS).pixels.shape == (1, 4000, 4000, 1)
+
+
+def test_cpu_time_is_limited(box: Sandbox) -> None:
+    good = files.pillow(files.smooth(1500, 1500, 1), "JPEG", progressive=True)
+    scan = good[good.rindex(b"\xff\xda") : -2]
+    bomb = good[:-2] + scan * 3000 + b"\xff\xd9"  # each scan refines the whole image once more
+    with pytest.raises(BrokenImage, match="decoder fail"):
+        box.decode(bomb, replace(LIMITS, cpu_seconds=1))
+    assert box.decode(files.png(files.noise((9, 8, 3))), LIMITS).pixels.shape == (1, 9, 8, 3)
+
+
+def test_waiting_is_limited(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "_WALL_OVER_CPU", 1)
+    box.start()
+    os.kill(helper(box), signal.SIGSTOP)  # it neither works nor ends
+    with pytest.raises(BrokenImage, match="too long"):
+        box.decode(files.png(files.noise((9, 8, 3))), replace(LIMITS, cpu_seconds=1))
+
+
+def test_helper_keeps_no_descriptors(box: Sandbox) -> None:
+    data = files.png(files.noise((9, 8, 3)))
+    box.decode(data, LIMITS)
+    counts = []
+    for _ in range(2):
+        for _ in range(30):
+            box.decode(data, LIMITS)
+        counts.append(tuple(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in (helper(box), "self")))
+    assert counts[0] == counts[1]
+
+
+def test_helper_is_replaced_after_many_files(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "_RECYCLE_AFTER", 2)
+    data = files.png(files.noise((9, 8, 3)))
+    seen = set()
+    for _ in range(4):
+        box.start()
+        seen.add(helper(box))
+        box.decode(data, LIMITS)
+    assert len(seen) == 2
+
+
+def test_threads_take_turns(box: Sandbox) -> None:
+    images = [files.noise((40, 50, 3), seed=n) for n in range(12)]
+    found: dict[int, np.ndarray[tuple[int, ...], np.dtype[np.uint8]]] = {}
+
+    def work(index: int) -> None:
+        found[index] = box.decode(files.png(images[index]), LIMITS).pixels
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(len(images))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for index, image in enumerate(images):
+        np.testing.assert_array_equal(found[index][0], image)
+
+
+def test_helper_ends_with_its_parent() -> None:
+    import subprocess
+    import sys
+    import time
+
+    code = "import os; from images.sandbox import shared; box = shared(); box.start(); "
+    code += "print(box._process.pid, flush=True); os._exit(1)"
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    pid = int(done.stdout)
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1][:3]:
+        assert time.monotonic() < deadline, "the helper outlives its parent"
+        time.sleep(0.05)
+
+
+def test_a_forked_child_gets_its_own(box: Sandbox) -> None:
+    sandbox.shared().start()
+    ours = sandbox.shared()
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:  # only os calls from here: this is a copy of the test runner
+        os.write(writer, b"1" if sandbox.shared() is not ours else b"0")
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert os.read(reader, 1) == b"1"
+    os.close(reader)
+    os.close(writer)
+    assert ours.decode(files.png(files.noise((9, 8, 3))), LIMITS).pixels.shape == (1, 9, 8, 3)
+
+
+def test_only_our_own_messages_are_read() -> None:
+    import pickle
+    import socket
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, ...]:
+            return os.system, ("true",)
+
+    left, right = socket.socketpair()
+    with left, right:
+        send(left, Evil())
+        with pytest.raises(pickle.UnpicklingError, match="not a message"):
+            receive(right, MIB)
+        send(left, b"x" * 100)
+        with pytest.raises(ValueError, match="longer"):
+            receive(right, 50)
+
+
+def test_large_stacks_come_back_on_disk_page_by_page(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "_ON_DISK_OVER", 1 * MIB)
+    stack = files.noise((40, 200, 300), "uint16")
+    decoded = box.decode(files.tiff(stack, photometric="minisblack", compression="zlib"), LIMITS)
+    np.testing.assert_array_equal(decoded.pixels[..., 0], stack)
+    address = decoded.pixels.__array_interface__["data"][0]
+    line = next(
+        line for line in Path("/proc/self/maps").read_text().splitlines()
+        if int(line.split("-")[0], 16) <= address < int(line.split("-")[1].split()[0], 16)
+    )  # fmt: skip
+    assert "deleted" in line and "memfd" not in line  # an unnamed file, not memory
