@@ -1,0 +1,188 @@
+"""What the service costs on top of the model: `python -m benchmarks.service`, or `make bench`.
+
+It starts the whole service on free ports (or uses --url), and prints
+
+(a) latency: the median `POST /denoise` with `Prefer: wait` of a 512x512 gray PNG, less decode + model + encode of the
+    same bytes in one process of this run;
+(b) throughput: 500 images from 64 clients at once, over what one process alone gives on the same cores.
+"""
+
+import asyncio
+import io
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import numpy as np
+import typer
+from PIL import Image
+
+from tests.e2e.service_process import running_service
+
+SIDE = 512
+WARM_UP = 5
+
+
+def main(
+    repeats: Annotated[int, typer.Option(help="Requests for (a).")] = 50,
+    images: Annotated[int, typer.Option(help="Images for (b).")] = 500,
+    clients: Annotated[int, typer.Option(help="Clients at once for (b).")] = 64,
+    report: Annotated[bool, typer.Option(help="With the noise report, as the service does by default.")] = True,
+    url: Annotated[str | None, typer.Option(help="A running service; default: start one.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Measure and print."""
+    picture = noisy_png()
+    with tempfile.TemporaryDirectory() as folder, _service(url, Path(folder)) as address:
+        bare = time_bare(picture, repeats, report)
+        latency = time_requests(address, picture, repeats, report)
+        load = asyncio.run(run_load(address, picture, images, clients, report))
+    numbers = {
+        "report": report,
+        "bare_ms": round(1000 * bare["whole"], 1),
+        "bare_model_ms": round(1000 * bare["model"], 1),
+        "request_ms": round(1000 * latency, 1),
+        "overhead_ms": round(1000 * (latency - bare["whole"]), 1),
+        "images": images,
+        "clients": clients,
+        "errors": load["errors"],
+        "lost": load["lost"],
+        "images_per_second": round(images / load["seconds"], 2),
+        "bare_images_per_second": round(1 / bare["whole"], 2),
+        "bare_model_images_per_second": round(1 / bare["model"], 2),
+        "share_of_bare": round(images / load["seconds"] * bare["whole"], 3),
+        "share_of_bare_model": round(images / load["seconds"] * bare["model"], 3),
+    }
+    typer.echo(json.dumps(numbers) if as_json else _table(numbers))
+    if load["errors"] or load["lost"]:
+        raise typer.Exit(1)
+
+
+def noisy_png() -> bytes:
+    """A 512x512 gray PNG of a pattern with Poisson-Gaussian noise."""
+    y, x = np.mgrid[:SIDE, :SIDE]
+    clean = 0.5 + 0.3 * np.sin(x / 37) * np.cos(y / 23)
+    generator = np.random.default_rng(0)
+    noisy = 0.01 * generator.poisson(clean / 0.01) + generator.normal(0, 0.02, clean.shape)
+    buffer = io.BytesIO()
+    Image.fromarray(np.clip(noisy * 255, 0, 255).astype(np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def time_bare(picture: bytes, repeats: int, report: bool) -> dict[str, float]:
+    """Median seconds in this process, with all cores: `whole` is decode + model + encode, `model` the model alone."""
+    from images.decode import decode
+    from images.encode import encode
+    from images.limits import Limits
+    from model import Denoiser
+
+    denoiser = Denoiser.load("base-gray")
+    limits = Limits()
+
+    def whole() -> None:
+        decoded = decode(picture, limits)
+        pixels, _ = denoiser.denoise_with_report(decoded.pixels, report=report)
+        encode(decoded, pixels)
+
+    pixels = decode(picture, limits).pixels
+    return {
+        "whole": _median_seconds(whole, repeats),
+        "model": _median_seconds(lambda: denoiser.denoise_with_report(pixels, report=report), repeats),
+    }
+
+
+def time_requests(url: str, picture: bytes, repeats: int, report: bool) -> float:
+    """Median seconds of one client that asks again and again for the image itself."""
+    with httpx.Client(base_url=url, timeout=120) as http:
+
+        def request() -> None:
+            answer = http.post("/denoise", **_request(picture, report))
+            assert answer.status_code == 200, answer.text
+            assert answer.headers["content-type"] == "image/png"
+
+        return _median_seconds(request, repeats)
+
+
+async def run_load(url: str, picture: bytes, images: int, clients: int, report: bool) -> dict[str, Any]:
+    """Seconds, errors and lost jobs of `images` requests from `clients` that each send the next when one comes back."""
+    left = iter(range(images))
+    errors: list[str] = []
+    jobs: set[str] = set()
+
+    async def client(http: httpx.AsyncClient) -> None:
+        for _ in left:
+            job, problem = await fetch(http, picture, report)
+            jobs.add(job)
+            if problem:
+                errors.append(problem)
+                typer.echo(problem, err=True)
+
+    limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
+    async with httpx.AsyncClient(base_url=url, timeout=600, limits=limits) as http:
+        begin = time.perf_counter()
+        await asyncio.gather(*(client(http) for _ in range(clients)))
+        seconds = time.perf_counter() - begin
+    return {"seconds": seconds, "errors": len(errors), "lost": images - len(errors) - len(jobs)}
+
+
+async def fetch(http: httpx.AsyncClient, picture: bytes, report: bool) -> tuple[str, str]:
+    """One image there and back, waiting again where a wait was not enough: the job's id, and what went wrong or ""."""
+    answer = await http.post("/denoise", **_request(picture, report))
+    while answer.headers["content-type"] == "application/json":  # the job, not yet the image
+        job = answer.json()
+        if job["state"] in ("failed", "canceled"):
+            return job["id"], f"{job['id']} {job['state']}: {job['error']}"
+        link = job["links"]["result"] or f"{job['links']['self']}?wait=60"
+        answer = await http.get(link)
+    if answer.headers.get("content-type") != "image/png":
+        return "", f"{answer.status_code}: {answer.text[:300]}"
+    return answer.headers["b2s-job-id"], ""
+
+
+@contextmanager
+def _service(url: str | None, folder: Path) -> Iterator[str]:
+    """The address of a running service."""
+    if url is not None:
+        yield url
+        return
+    with running_service(folder) as service:
+        yield service.url
+
+
+def _request(picture: bytes, report: bool) -> dict[str, Any]:
+    return {
+        "content": picture,
+        "params": {"report": str(report).lower()},
+        "headers": {"Content-Type": "image/png", "Prefer": "wait=120", "Accept": "image/*"},
+    }
+
+
+def _median_seconds(call: Callable[[], object], repeats: int) -> float:
+    times = []
+    for turn in range(WARM_UP + repeats):
+        begin = time.perf_counter()
+        call()
+        if turn >= WARM_UP:
+            times.append(time.perf_counter() - begin)
+    return statistics.median(times)
+
+
+def _table(n: dict[str, Any]) -> str:
+    return (
+        f"(a) one {SIDE}x{SIDE} gray PNG, median: {n['request_ms']} ms over HTTP, {n['bare_ms']} ms in one process "
+        f"(model alone {n['bare_model_ms']} ms): the service costs {n['overhead_ms']} ms\n"
+        f"(b) {n['images']} images from {n['clients']} clients: {n['images_per_second']} images/s, "
+        f"{n['errors']} errors, {n['lost']} lost; one process gives {n['bare_images_per_second']} images/s, "
+        f"its model alone {n['bare_model_images_per_second']}: "
+        f"{100 * n['share_of_bare']:.0f} % of the process, {100 * n['share_of_bare_model']:.0f} % of the model"
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)
