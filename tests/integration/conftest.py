@@ -22,7 +22,7 @@ def small() -> bytes:
 @pytest.fixture(scope="session")
 def large() -> bytes:
     """An image of several tiles, a second or more each."""
-    return png(noisy(1024, 4096))
+    return png(noisy(1024, 3072))
 
 
 @pytest.fixture(scope="module")
