@@ -50,10 +50,15 @@ lint: .venv/.installed-dev
 bench: .venv/.installed-dev
 	$(BIN)/python -m benchmarks.service $(ARGS)
 
+# torch without the local version of a CPU build: the lock fits whichever build the machine's index offers.
 lock: .venv/.installed-dev
-	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile $(LOCK) --output-file requirements.lock pyproject.toml
-	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile $(LOCK) --group dev --constraint requirements.lock --output-file requirements-dev.lock
-LOCK := --quiet --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-options --allow-unsafe --upgrade
+	$(COMPILE) --output-file requirements.lock pyproject.toml
+	sed -i.old 's/^\(torch==[0-9.]*\)+[a-z0-9.]*/\1/' requirements.lock
+	$(COMPILE) --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	sed -i.old 's/^\(torch==[0-9.]*\)+[a-z0-9.]*/\1/' requirements-dev.lock
+	rm *.lock.old
+COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --strip-extras --allow-unsafe \
+	--no-emit-index-url --no-emit-find-links --no-emit-options
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
