@@ -27,7 +27,8 @@ from images.encode import encode
 from images.info import ImageInfo
 
 Array = NDArray[Any]
-Write, Read = Callable[[Array], Any], Callable[[Any], Any]
+Write = Callable[[Array], Any]
+Read = Callable[[Any], Any]
 HEIGHT, WIDTH = 3000, 4000
 
 
@@ -62,7 +63,7 @@ def ours(kind: str) -> tuple[Write, Read]:
     return write, lambda data: decode_here(data).pixels[0]
 
 
-def sub_filter(pixels: Array, compress: Callable[[Any], bytes]) -> bytes:
+def sub_filter(pixels: Array, compress: Callable[[Any], Any]) -> Any:
     """PNG image data with the Sub filter on each row."""
     rows = pixels.reshape(len(pixels), -1)
     filtered = np.empty((len(rows), rows.shape[1] + 1), np.uint8)

@@ -12,8 +12,8 @@ from images.source import Source
 BLOCK, CARD = 2880, 80
 SIGNATURE = b"SIMPLE  ="
 _DTYPES = {8: "uint8", 16: "int16", 32: "int32", -32: "float32", -64: "float64"}
-_MAX_BLOCKS = 2_000
-_MAX_UNITS = 256
+_MAX_BLOCKS = 200  # 7,200 cards a header
+_MAX_UNITS = 64
 
 
 @dataclass(frozen=True, slots=True)

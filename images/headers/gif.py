@@ -8,6 +8,7 @@ from images.limits import Limits
 from images.source import Source
 
 _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
+_MAX_BLOCKS = 1_000_000  # of at most 255 bytes
 
 
 def _colour_table(flags: int) -> int:
@@ -18,7 +19,7 @@ def read(source: Source, limits: Limits) -> ImageInfo:
     """Facts from the screen descriptor; frames are counted by walking the blocks."""
     width, height, flags = source.unpack("<HHB", 6)
     offset = 13 + _colour_table(flags)
-    frames, transparent = 0, False
+    frames, blocks, transparent = 0, 0, False
     while offset < source.size and (kind := source.unpack("B", offset)[0]) != _TRAILER:
         if kind == _EXTENSION:
             if source.read(offset + 1, 2) == b"\xf9\x04":
@@ -35,6 +36,9 @@ def read(source: Source, limits: Limits) -> ImageInfo:
             raise BrokenImage("The GIF file is damaged.")
         while size := source.unpack("B", offset)[0]:
             offset += 1 + size
+            blocks += 1
+            if blocks > _MAX_BLOCKS:
+                raise BrokenImage("The GIF file is split into more parts than any real image has.")
         offset += 1
     if not frames or not width or not height:
         raise BrokenImage("The GIF file holds no image.")

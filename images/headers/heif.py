@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 from images.errors import BrokenImage, UnsupportedFormat
 from images.info import ImageInfo
@@ -64,7 +65,7 @@ def read(source: Source, limits: Limits) -> ImageInfo:
 def _described(source: Source, name: str, where: tuple[int, int], primary: int) -> ImageInfo:
     properties: list[tuple[bytes, int, int]] = []
     owned: list[int] = []
-    for kind, start, end in boxes(source, *where):
+    for kind, start, end in islice(boxes(source, *where), 8):
         if kind == b"ipco":
             properties = list(boxes(source, start, end))
         elif kind == b"ipma":

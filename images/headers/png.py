@@ -13,7 +13,7 @@ from images.source import Source
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GRAY, RGB, PALETTE, GRAY_ALPHA, RGBA = 0, 2, 3, 4, 6
 _DEPTHS = {GRAY: (1, 2, 4, 8, 16), RGB: (8, 16), PALETTE: (1, 2, 4, 8), GRAY_ALPHA: (8, 16), RGBA: (8, 16)}
-_MAX_CHUNKS = 1_000_000
+_MAX_CHUNKS = 400_000
 
 
 @dataclass(frozen=True, slots=True)

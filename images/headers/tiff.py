@@ -23,7 +23,9 @@ SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12:
 _CODES = {1: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _LAYOUT = {STRIP_OFFSETS, STRIP_COUNTS, TILE_OFFSETS, TILE_COUNTS}
 _MAX_TAGS = 4_096
-_MAX_SEGMENTS = 4_000_000
+_MAX_TAGS_OF_ALL_PAGES = 500_000
+_MAX_SEGMENTS = 1_000_000  # strips or tiles of a page
+_MAX_SEGMENTS_OF_ALL_PAGES = 8_000_000
 CFA, LINEAR_RAW = 32803, 34892
 _COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 4: 1, 5: 4, 6: 3, 8: 3, 9: 3, 10: 3, CFA: 1, LINEAR_RAW: 3}
 
@@ -212,8 +214,12 @@ def stack_pages(tiff: Tiff) -> tuple[list[Page], Shape, int]:
     """The pages that form the image, their common shape, and how many reduced copies or masks were left out."""
     pages: list[Page] = []
     shape: Shape | None = None
-    skipped = metadata = 0
+    skipped = metadata = tags = segments = 0
     for page in tiff.pages():
+        tags += len(page.tags)
+        segments += sum(page.tags[code].count for code in _LAYOUT & page.tags.keys())
+        if tags > _MAX_TAGS_OF_ALL_PAGES or segments > 2 * _MAX_SEGMENTS_OF_ALL_PAGES:
+            raise ImageTooLarge("The TIFF file's tables of contents are larger than those of any real image.")
         metadata += sum(tag.size for tag in page.tags.values() if tag.code not in _LAYOUT)
         tiff.limits.check_metadata(metadata)
         if pages and tiff.number(page, SUBFILE) & 0b101:
