@@ -21,7 +21,7 @@ REPORT = {
 }  # fmt: skip
 
 # DELETE removes a job's bytes and keeps its record for a while, by design; and a schema cannot say that random bytes are
-# no image, that a crop lies outside of one, or that a result has been deleted: all rightly refused.
+# no image, that a crop lies outside of one, or that a result was deleted: all rightly refused.
 LEFT_OUT = "use_after_free,positive_data_acceptance"
 
 
