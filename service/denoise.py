@@ -86,7 +86,11 @@ async def denoise(
         headers["Preference-Applied"] = f"wait={seconds:g}"
         job = await services.ended(job, seconds)
     if wants_image and job.state.final:
-        return await _image(request, services, job, headers)
+        try:
+            return await _image(request, services, job, headers)
+        except problems.Problem as problem:
+            problem.headers |= headers  # where the job is, and whether an earlier request made it
+            raise
     finished = seconds is not None and job.state.final
     positions = await to_thread.run_sync(services.jobs.queue_positions, [job.id])
     view = job_view(job, base, positions.get(job.id))

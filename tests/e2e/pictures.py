@@ -1,6 +1,8 @@
 """Clean and noisy pictures, so that a test can tell whether denoising helped."""
 
 import io
+import struct
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +75,15 @@ def rotated_jpeg() -> Picture:
     Image.fromarray(image).save(buffer, "JPEG", quality=98, subsampling=0, exif=exif)
     stored = np.asarray(Image.open(io.BytesIO(buffer.getvalue())))
     return Picture(quantised(clean, np.uint8), stored, buffer.getvalue(), "image/jpeg")
+
+
+def broken_png() -> bytes:
+    """A PNG with a sound header and checksums over pixels that cannot be unpacked: only decoding finds out."""
+    header = struct.pack(">IIBBBBB", 64, 64, 8, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", b"this is no zlib stream" * 20), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    )
 
 
 def many_tiles() -> Picture:

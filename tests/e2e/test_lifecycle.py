@@ -82,9 +82,8 @@ def test_deleting_a_finished_job_makes_its_result_gone(http: httpx.Client) -> No
 
 
 def test_a_broken_image_fails_with_the_reason(http: httpx.Client) -> None:
-    data = pictures.png(1).data
-    cut = data[: len(data) // 2]  # the header is whole, so only decoding finds out
-    answer = http.post("/denoise", files={"image": cut}, headers={"Prefer": "wait=120", "Accept": "image/*"})
+    headers = {"Prefer": "wait=120", "Accept": "image/*"}
+    answer = http.post("/denoise", files={"image": pictures.broken_png()}, headers=headers)
     assert (answer.status_code, answer.json()["type"]) == (422, "/problems/job-failed")
     assert answer.json()["code"] == "broken_image"
 

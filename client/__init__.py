@@ -1,0 +1,45 @@
+"""Python client of the denoising service: `Client`, `AsyncClient`, and the `b2s` command. No torch, no server in it."""
+
+from .aio import AsyncClient
+from .errors import (
+    B2SError,
+    Conflict,
+    Gone,
+    ImageRefused,
+    JobCanceled,
+    JobFailed,
+    NotFound,
+    ProblemError,
+    RequestRefused,
+    TimedOut,
+    Unavailable,
+    Unreachable,
+)
+from .retries import Retries
+from .sync import Client
+from .types import Denoised, Event, Job, JobError, Model, Options, Progress
+
+__all__ = [
+    "AsyncClient",
+    "B2SError",
+    "Client",
+    "Conflict",
+    "Denoised",
+    "Event",
+    "Gone",
+    "ImageRefused",
+    "Job",
+    "JobCanceled",
+    "JobError",
+    "JobFailed",
+    "Model",
+    "NotFound",
+    "Options",
+    "ProblemError",
+    "Progress",
+    "RequestRefused",
+    "Retries",
+    "TimedOut",
+    "Unavailable",
+    "Unreachable",
+]

@@ -1,0 +1,202 @@
+"""The client for code that runs on an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, Unpack
+
+import httpx
+
+from . import flows
+from .arrays import as_body, as_result, exact
+from .connection import CHUNK_BYTES, call_arguments, client_arguments, unreachable
+from .errors import problem_error
+from .events import EventReader, event_call
+from .flows import Call, Flow
+from .retries import Retries
+from .types import Denoised, Event, Job, Model, Options
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Image = NDArray[Any] | str | Path
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """Talks to one service; keeps its connections. Everything as `Client`, awaited.
+
+    Args:
+        url: address of the service; default B2S_URL, else http://127.0.0.1:8000.
+        api_key: default B2S_API_KEY.
+        timeout: seconds to wait for a job by default.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout: float = 600.0,
+        retries: Retries | None = None,
+        connections: int = 32,
+    ) -> None:
+        self._http = httpx.AsyncClient(**client_arguments(url, api_key, connections))
+        self._timeout = timeout
+        self._retries = retries or Retries()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def denoise(self, image: Image, *, timeout: float | None = None, **options: Unpack[Options]) -> NDArray[Any]:
+        """The denoised image as an array.
+
+        Args:
+            image: an array (H, W), (H, W, C) or (N, H, W, C) of uint8, uint16 or float32, or the path of an image file.
+            options: see `Options`.
+
+        Returns:
+            An array; of the same shape and type, if an array was given.
+
+        Raises:
+            ImageRefused, RequestRefused: another image or other options are needed.
+            JobFailed, JobCanceled, TimedOut: the job ended badly, or not in time.
+            Unreachable, Unavailable: after several attempts.
+        """
+        seconds = self._timeout if timeout is None else timeout
+        body = await asyncio.to_thread(as_body, image)
+        done = await self._run(flows.denoise(body, exact(options), None, seconds))
+        return await asyncio.to_thread(as_result, done.data, image)
+
+    async def denoise_file(
+        self,
+        image: str | Path,
+        to: str | Path,
+        *,
+        key: str | None = None,
+        timeout: float | None = None,
+        **options: Unpack[Options],
+    ) -> Denoised:
+        """Denoise a file into another, in the same format unless `output_format` is given. Raises as `denoise`."""
+        seconds = self._timeout if timeout is None else timeout
+        done = await self._run(flows.denoise(Path(image), options, key, seconds))
+        await asyncio.to_thread(done.save, to)
+        return done
+
+    async def submit(self, image: Image | bytes, *, key: str | None = None, **options: Unpack[Options]) -> Job:
+        """Start a job and return at once; `key` makes it safe to ask twice."""
+        body = image if isinstance(image, bytes) else await asyncio.to_thread(as_body, image)
+        return await self._run(flows.submit(body, options, key))
+
+    async def wait(self, job_id: str, timeout: float | None = None) -> Job:
+        """The job once it has succeeded. Raises JobFailed, JobCanceled or TimedOut."""
+        return await self._run(flows.wait(job_id, self._timeout if timeout is None else timeout))
+
+    async def result(self, job_id: str) -> Denoised:
+        """The image of a job that has succeeded. Raises Conflict while it has not, Gone once it is deleted."""
+        return await self._run(flows.result(job_id))
+
+    async def job(self, job_id: str) -> Job:
+        """One job as it is now. Raises NotFound."""
+        return await self._run(flows.get_job(job_id))
+
+    async def jobs(self, state: str | None = None, limit: int = 50) -> list[Job]:
+        """The newest jobs."""
+        return await self._run(flows.list_jobs(state, limit))
+
+    async def cancel(self, job_id: str) -> Job:
+        """Ask a job to stop. Raises Conflict if it has ended."""
+        return await self._run(flows.cancel(job_id))
+
+    async def delete(self, job_id: str) -> None:
+        """Remove the bytes of a job."""
+        await self._run(flows.delete(job_id))
+
+    async def report(self, job_id: str) -> dict[str, Any]:
+        """What was measured: noise, residual, warnings."""
+        return await self._run(flows.report(job_id))
+
+    async def report_picture(self, job_id: str) -> bytes:
+        """The report drawn, as a PNG."""
+        return await self._run(flows.report_picture(job_id))
+
+    async def models(self) -> list[Model]:
+        """All models."""
+        return await self._run(flows.models())
+
+    async def events(self, job_id: str, after: int = 0) -> AsyncIterator[Event]:
+        """Events of a job behind number `after`, as they come, until it has ended; outlives lost connections."""
+        reader = EventReader(after)
+        failures = 0
+        while not reader.ended:
+            before = reader.last
+            try:
+                async for event in self._one_stream(job_id, reader):
+                    yield event
+                if not reader.ended:
+                    reader.closed((await self.job(job_id)).final)
+            except httpx.TransportError as error:
+                failures = 1 if reader.last > before else failures + 1
+                pause = self._retries.pause(failures, None)
+                if pause is None:
+                    raise unreachable(self._http.base_url, error) from error
+                await asyncio.sleep(pause)
+
+    async def _one_stream(self, job_id: str, reader: EventReader) -> AsyncIterator[Event]:
+        async with self._http.stream(**event_call(job_id, reader.last)) as response:
+            if response.status_code >= 400:
+                await response.aread()
+                raise problem_error(response)
+            async for line in response.aiter_lines():
+                for event in reader.feed(line):
+                    yield event
+
+    async def _run(self, flow: Flow[T]) -> T:
+        """Drive a flow: send what it yields, give it the answers."""
+        try:
+            call = next(flow)
+            while True:
+                call = flow.send(await self._send(call))
+        except StopIteration as end:
+            value: T = end.value
+            return value
+
+    async def _send(self, call: Call) -> httpx.Response:
+        for attempt in range(1, self._retries.attempts + 1):
+            response: httpx.Response | None = None
+            try:
+                response = await self._send_once(call)
+                failure = None
+            except httpx.TransportError as error:
+                failure = error
+            pause = self._retries.pause(attempt, response)
+            if pause is None and failure is not None:
+                raise unreachable(self._http.base_url, failure) from failure
+            if pause is None and response is not None:
+                return response
+            await asyncio.sleep(pause or 0.0)
+        raise AssertionError("the last attempt has no pause")
+
+    async def _send_once(self, call: Call) -> httpx.Response:
+        if not isinstance(call.body, Path):
+            return await self._http.request(**call_arguments(call), content=call.body)
+        with call.body.open("rb") as file:
+            return await self._http.request(**call_arguments(call), content=_chunks(file))
+
+
+async def _chunks(file: BinaryIO) -> AsyncIterator[bytes]:
+    while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
+        yield chunk

@@ -1,0 +1,42 @@
+"""What both clients share: where the server is, the key, and how a call becomes httpx's arguments."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from .errors import Unreachable
+from .flows import Call
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+CHUNK_BYTES = 1 << 20
+
+
+def client_arguments(url: str | None, api_key: str | None, connections: int) -> dict[str, Any]:
+    """Arguments of an httpx client; what is None comes from B2S_URL and B2S_API_KEY."""
+    key = api_key or os.environ.get("B2S_API_KEY")
+    headers = {"User-Agent": "b2s-client"} | ({"Authorization": f"Bearer {key}"} if key else {})
+    return {
+        "base_url": url or os.environ.get("B2S_URL") or DEFAULT_URL,
+        "headers": headers,
+        "limits": httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+    }
+
+
+def call_arguments(call: Call) -> dict[str, Any]:
+    """Arguments of a request, but for its body."""
+    headers = dict(call.headers)
+    if isinstance(call.body, Path):
+        headers["Content-Length"] = str(call.body.stat().st_size)
+    return {
+        "method": call.method, "url": call.path, "params": dict(call.params), "headers": headers, "timeout": call.timeout,
+    }  # fmt: skip
+
+
+def unreachable(url: httpx.URL, error: httpx.TransportError) -> Unreachable:
+    """What to tell a person whose request got no answer."""
+    reason = str(error) or type(error).__name__
+    return Unreachable(f"{url} does not answer ({reason}). Is it up? Set B2S_URL to its address.")

@@ -1,0 +1,120 @@
+"""What can go wrong, by what a caller would do about it.
+
+B2SError
+├── Unreachable          no answer at all: check the address, try again
+├── TimedOut             the job goes on, but longer than the caller wanted to wait
+├── JobFailed            the job ended without a result; `job.error` says why
+├── JobCanceled          somebody canceled it
+└── ProblemError         the server answered a problem document (RFC 9457)
+    ├── ImageRefused     413, 415, broken image: another file is needed
+    ├── RequestRefused   400, 406, 422, other 4xx: another request is needed
+    ├── NotFound         404
+    ├── Conflict         409: not in this state
+    ├── Gone             410: deleted or expired
+    └── Unavailable      5xx: try again later (already tried several times)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from .types import Job
+
+
+class B2SError(Exception):
+    """Base of all errors of this package."""
+
+
+class Unreachable(B2SError):
+    """The server did not answer."""
+
+
+class TimedOut(B2SError):
+    """The wait is over and the job is not. It goes on: `client.wait(error.job.id)` waits again."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(f"{job.id} is still {job.state}; wait again, or look at it later.")
+        self.job = job
+
+
+class JobFailed(B2SError):
+    """The job failed; `job.error` has a code for programs and words for people."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(f"{job.id} failed: {job.error.detail if job.error else 'no reason was given'}")
+        self.job = job
+
+
+class JobCanceled(B2SError):
+    """The job was canceled."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(f"{job.id} was canceled.")
+        self.job = job
+
+
+class ProblemError(B2SError):
+    """The server refused or failed.
+
+    Attributes:
+        problem: the whole problem document.
+        type: its stable identifier, such as `/problems/image-too-large`.
+        status: the HTTP status.
+        detail: what went wrong and what to do about it.
+        request_id: under which the server logged it.
+    """
+
+    def __init__(self, problem: dict[str, Any]) -> None:
+        self.problem = problem
+        self.type: str = problem.get("type", "about:blank")
+        self.status: int = problem.get("status", 0)
+        self.detail: str = problem.get("detail", "")
+        self.request_id: str | None = problem.get("request_id")
+        super().__init__(self.detail or problem.get("title", f"HTTP {self.status}"))
+
+
+class ImageRefused(ProblemError):
+    """The server does not take this image."""
+
+
+class RequestRefused(ProblemError):
+    """The server does not take this request."""
+
+
+class NotFound(ProblemError):
+    """There is no such job or model."""
+
+
+class Conflict(ProblemError):
+    """The job is not in a state for this."""
+
+
+class Gone(ProblemError):
+    """The bytes were deleted or have expired."""
+
+
+class Unavailable(ProblemError):
+    """The server cannot answer now."""
+
+
+BROKEN_IMAGE = "/problems/broken-image"
+
+
+def problem_error(response: httpx.Response) -> ProblemError:
+    """The exception for an answer of 400 or more; a proxy's plain answer becomes a problem document too."""
+    try:
+        problem: dict[str, Any] = dict(response.json())
+    except (ValueError, TypeError):
+        problem = {"type": "about:blank", "title": response.reason_phrase, "detail": response.text[:500].strip()}
+    problem.setdefault("status", response.status_code)
+    return _kind(response.status_code, problem.get("type"))(problem)
+
+
+def _kind(status: int, type_uri: object) -> type[ProblemError]:
+    if status in (413, 415) or type_uri == BROKEN_IMAGE:
+        return ImageRefused
+    if status >= 500:
+        return Unavailable
+    return {404: NotFound, 409: Conflict, 410: Gone}.get(status, RequestRefused)

@@ -1,0 +1,129 @@
+"""What the service answers, as frozen dataclasses. Fields that a newer server adds are kept in `raw`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+FINAL = frozenset({"succeeded", "failed", "canceled"})
+
+
+class Options(TypedDict, total=False):
+    """Options of a denoise job; what is left out is decided by the server."""
+
+    model: str
+    strength: float
+    output_format: Literal["png", "jpeg", "webp", "tiff"]
+    roi: str
+    normalize: Literal["auto", "dtype", "none"]
+    metadata: Literal["keep", "safe", "none"]
+    report: bool
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`done` of `total` units; total is None until known."""
+
+    done: int
+    total: int | None
+    unit: str
+
+
+@dataclass(frozen=True)
+class JobError:
+    """Why a job failed: a stable code, and words."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job. `raw` is the whole document."""
+
+    id: str
+    kind: str
+    state: str
+    progress: Progress
+    queue_position: int | None
+    model: str | None
+    error: JobError | None
+    timings: dict[str, float]
+    created_at: datetime
+    finished_at: datetime | None
+    deleted_at: datetime | None
+    result: dict[str, Any] | None
+    raw: dict[str, Any]
+
+    @property
+    def final(self) -> bool:
+        """Whether it has ended."""
+        return self.state in FINAL
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> Job:
+        progress, error = raw["progress"], raw.get("error")
+        return cls(
+            id=raw["id"],
+            kind=raw["kind"],
+            state=raw["state"],
+            progress=Progress(progress["done"], progress["total"], progress["unit"]),
+            queue_position=raw.get("queue_position"),
+            model=raw.get("model"),
+            error=JobError(error["code"], error["detail"]) if error else None,
+            timings=raw.get("timings", {}),
+            created_at=datetime.fromisoformat(raw["created_at"]),
+            finished_at=_time(raw.get("finished_at")),
+            deleted_at=_time(raw.get("deleted_at")),
+            result=raw.get("result"),
+            raw=raw,
+        )
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model. `raw` is the whole document."""
+
+    id: str
+    channels: int
+    card: dict[str, Any]
+    raw: dict[str, Any]
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> Model:
+        return cls(raw["id"], raw["channels"], raw["card"], raw)
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event of a job: `type` is `state` or `progress`; `id` counts up from 1."""
+
+    id: int
+    type: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Denoised:
+    """A denoised image as a file's bytes. `alpha` and `sigma` are the estimated noise, None without a report."""
+
+    data: bytes
+    media_type: str
+    job_id: str
+    model: str | None
+    alpha: float | None
+    sigma: float | None
+
+    def save(self, path: str | Path) -> Path:
+        """Write the file whole or not at all; a reader never sees half of it."""
+        path = Path(path)
+        partial = path.with_name(f".{path.name}.part")
+        partial.write_bytes(self.data)
+        partial.replace(path)
+        return path
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

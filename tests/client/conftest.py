@@ -1,0 +1,19 @@
+from collections.abc import Iterator
+
+import pytest
+
+from client import Client
+from tests.e2e.service_process import Service, running_service
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The real service, worker included."""
+    with running_service(tmp_path_factory.mktemp("client-service")) as running:
+        yield running
+
+
+@pytest.fixture
+def client(service: Service) -> Iterator[Client]:
+    with Client(service.url) as made:
+        yield made
