@@ -41,6 +41,7 @@ def redis_server(folder: Path, port: int | None = None) -> Iterator[str]:
     Raises:
         CannotStart: it does not come up.
     """
+    folder = folder.resolve()  # Redis reads its options from within the folder
     folder.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
     url = f"redis://127.0.0.1:{port}/0"

@@ -19,6 +19,9 @@ from launch.checks import free_port
 from launch.supervisor import HERE, greeting
 from tests.integration.cluster import PATIENCE_SECONDS, ROOT
 
+MARK = "B2S_TEST_MARK"
+"""A variable that all processes of a test inherit and no others have."""
+
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_starts_answers_and_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
@@ -79,7 +82,8 @@ def test_the_printed_image_is_in_the_repository() -> None:
 def _environment(tmp_path: Path, **variables: str) -> dict[str, str]:
     ports = {"PORT": str(free_port()), "B2S_METRICS_PORT": str(free_port())}
     kept = {name: value for name, value in os.environ.items() if not name.startswith("B2S_")}
-    return kept | ports | {"B2S_DATA_DIR": str(tmp_path / "data"), "B2S_SHUTDOWN_SECONDS": "5"} | variables
+    own = {"B2S_DATA_DIR": os.path.relpath(tmp_path / "data", ROOT), "B2S_SHUTDOWN_SECONDS": "5", MARK: str(tmp_path)}
+    return kept | ports | own | variables
 
 
 @contextmanager
@@ -112,11 +116,11 @@ def _refusal(tmp_path: Path, **variables: str) -> str:
 
 
 def _processes_of(tmp_path: Path) -> list[tuple[int, str]]:
-    """Live processes that were started for this data folder."""
+    """Live processes that a test started, however far down."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if f"B2S_DATA_DIR={tmp_path}/data".encode() in (folder / "environ").read_bytes():
+            if f"{MARK}={tmp_path}\0".encode() in (folder / "environ").read_bytes():
                 found.append((int(folder.name), (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()))
         except OSError:
             continue  # ended meanwhile
