@@ -59,11 +59,16 @@ class Decoded:
     denoised_before: str | None = None
     exact: Array | None = None
 
-    def restore(self, pixels: Array) -> Array:
-        """Pixels in the file's sample type; samples that the model left alone come back bit-exact."""
+    def restore(self, pixels: Array, page: int | None = None) -> Array:
+        """Pixels in the file's sample type; samples that the model left alone come back bit-exact.
+
+        With `page`, `pixels` are (1, H, W, C), that page alone.
+        """
         from images.samples import from_working
 
-        return from_working(pixels, np.dtype(self.info.dtype), self.pixels, self.exact)
+        which = slice(None) if page is None else slice(page, page + 1)
+        exact = None if self.exact is None else self.exact[which]
+        return from_working(pixels, np.dtype(self.info.dtype), self.pixels[which], exact)
 
 
 @dataclass(frozen=True)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from images import scratch
 from images.decoded import Decoded, Encoded, Keep
 from images.errors import ImageError, UnsupportedFormat
 from images.info import EXTENSIONS, MEDIA_TYPES
 
-__all__ = ["Encoded", "encode"]
+__all__ = ["Encoded", "encode", "encode_to"]
 
 Array = NDArray[Any]
 
@@ -86,6 +87,41 @@ def encode(
             "try metadata=none or another output_format."
         ) from error
     return Encoded(data, MEDIA_TYPES[target], EXTENSIONS[target])
+
+
+def encode_to(
+    file: IO[bytes],
+    decoded: Decoded,
+    pixels: Array,
+    output_format: str | None = None,
+    metadata: Keep = "keep",
+    note: str | None = None,
+) -> tuple[str, str]:
+    """As `encode`, into an open file: (media type, extension). TIFF stacks are written page by page.
+
+    With `images.scratch` for the pixels and the file, a stack of any size passes through little memory.
+    """
+    target = output_format or _default(decoded)
+    if target != "tiff" or len(pixels) == 1:
+        encoded = encode(decoded, pixels, output_format, metadata, note)
+        file.write(encoded.data)
+        return encoded.media_type, encoded.extension
+    _check(target, decoded.restore(pixels[:1], page=0), decoded)
+    module = import_module("images.codecs.tiff")
+    size = decoded.info.decoded_bytes
+    module.write(file, _pages(decoded, pixels), size, decoded.metadata.kept(metadata), decoded.info, note)
+    return MEDIA_TYPES[target], EXTENSIONS[target]
+
+
+def _pages(decoded: Decoded, pixels: Array) -> Iterator[Array]:
+    """(H, W, S) samples as the file holds them, one page after the other."""
+    for index in range(len(pixels)):
+        page = decoded.restore(pixels[index : index + 1], page=index)[0]
+        if decoded.alpha is not None:
+            alpha = decoded.alpha[index][..., None].astype(page.dtype, copy=False)
+            page = np.concatenate([page, alpha], axis=2)
+        yield page
+        scratch.release(pixels)
 
 
 def _default(decoded: Decoded) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from images import scratch
 from images.decode import decode_here
 from images.errors import BrokenImage, ImageError, ImageTooLarge
 from images.limits import MIB
@@ -68,12 +69,18 @@ def _restrict(request: Request) -> None:
         resource.setrlimit(what, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
 
 
+def _input(descriptor: int, size: int) -> memoryview | Path:
+    """The file mapped; a large one as a path, to be read piece by piece, so that it never stands in memory."""
+    if size > scratch.LARGE:
+        return Path(f"/proc/self/fd/{descriptor}")
+    return memoryview(mmap.mmap(descriptor, size, access=mmap.ACCESS_READ))
+
+
 def _answer(request: Request, source: int, target: int) -> Reply:
     _restrict(request)
     shared = SharedFile(target)
     try:
-        data = mmap.mmap(source, request.size, access=mmap.ACCESS_READ)
-        decoded = decode_here(memoryview(data), request.limits, shared.empty)
+        decoded = decode_here(_input(source, request.size), request.limits, shared.empty)
         return Reply(
             info=decoded.info,
             metadata=decoded.metadata,

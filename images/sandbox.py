@@ -14,7 +14,6 @@ import pickle
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from images import scratch
 from images.decoded import Decoded
 from images.errors import BrokenImage
 from images.limits import MIB, Limits
@@ -33,7 +33,6 @@ Array = NDArray[Any]
 _RECYCLE_AFTER = 500
 _BYTES_A_CPU_SECOND = 16 * MIB  # the slowest codec (LZMA TIFF) decodes about 40 MB/s
 _WALL_OVER_CPU = 4  # on a busy machine; a decoder that waits rather than works is caught by this one
-_ON_DISK_OVER = 512 * MIB
 
 
 class Sandbox:
@@ -138,17 +137,17 @@ def _input_file(data: Input) -> tuple[int, int]:
 
 def _output_file(size: int) -> int:
     """A descriptor for the pixels: memory, or an unnamed file on disk for what would fill memory."""
-    if size <= _ON_DISK_OVER:
+    if size <= scratch.LARGE:
         return os.memfd_create("pixels", os.MFD_CLOEXEC)
-    with tempfile.TemporaryFile() as file:
+    with scratch.file() as file:
         return os.dup(file.fileno())
 
 
 def _view(descriptor: int, place: Place) -> Array:
-    """The array at `place`, mapped; writes stay private to this process."""
+    """The array at `place`, mapped: ours alone, since the helper has let go of the file."""
     if place.offset < 0 or place.offset + place.size > os.fstat(descriptor).st_size:
         raise BrokenImage("The file made its decoder fail: it is damaged or built to do harm.")
-    memory = mmap.mmap(descriptor, max(place.size, 1), access=mmap.ACCESS_COPY, offset=place.offset)
+    memory = mmap.mmap(descriptor, max(place.size, 1), offset=place.offset)
     count = int(np.prod(place.shape, dtype=np.int64))
     return np.frombuffer(memory, np.dtype(place.dtype), count=count).reshape(place.shape)
 

@@ -27,7 +27,6 @@ from images.limits import Limits
 from images.source import Source
 
 Array = NDArray[Any]
-Tags = list[tuple[int, int, bytes]]
 _CFA_TAGS, _DNG_TAGS, _FIRST_DNG, _LAST_DNG = (33421, 33422), (271, 272, 274, 305, 306, 315, 33432, 700), 50706, 52600
 # Linearisation table (applied by the reader), digests of the old data, its noise profile, and its coding.
 _STALE = {50712, 50781, 50972, 51111, 51041, 50974, 50975, 52547, 52553, 52554, 52555}
@@ -89,7 +88,7 @@ def encode(stored: Array, metadata: Metadata, info: ImageInfo, note: str | None)
     full = native["size"]
     whole = ((full[0] + 1) // 2, (full[1] + 1) // 2) == (height, width)
     mosaic = mosaic[: full[0], : full[1]] if whole else mosaic
-    tags: Tags = [tag for tag in native["tags"] if whole or tag[0] not in _GEOMETRY]
+    tags: codec.Tags = [tag for tag in native["tags"] if whole or tag[0] not in _GEOMETRY]
     directories = native["directories"]
     if native.get("safe"):
         directories = {code: value for code, value in directories.items() if code != codec.GPS_IFD}
@@ -98,4 +97,5 @@ def encode(stored: Array, metadata: Metadata, info: ImageInfo, note: str | None)
     buffer = io.BytesIO()
     with tifffile.TiffWriter(buffer, byteorder=native["order"]) as writer:
         writer.write(mosaic, photometric="CFA", metadata=None, software=False, extratags=extratags)
-    return codec.with_directories(buffer.getvalue(), [directories])
+    codec.add_directories(buffer, [directories])
+    return buffer.getvalue()

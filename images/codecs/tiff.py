@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import tifffile
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from images import exif as exif_block
 from images import note as notes
+from images import scratch
 from images.decoded import Decoded, Metadata
 from images.errors import BrokenImage, ImageError, UnsupportedFormat
 from images.headers import tiff as header
@@ -28,6 +29,8 @@ from images.samples import flipped, to_working
 from images.source import Source
 
 Array = NDArray[Any]
+Tags = list[tuple[int, int, bytes]]
+Directories = dict[int, Tags]
 Allocate = Callable[[tuple[int, ...], Any], Array]
 COLOR_MAP, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, PREDICTOR = 320, 282, 283, 296, 317
 XMP, ICC, EXIF_IFD, GPS_IFD, INTEROP_IFD, MAX_SAMPLE = 700, 34675, 34665, 34853, 40965, 281
@@ -43,6 +46,7 @@ _COMPRESSIONS = {1: None, 5: "lzw", 8: "zlib", 32946: "zlib", 32773: "packbits",
 _PREDICTABLE = {"lzw", "zlib", "zstd", "lzma"}
 _WHITE_IS_ZERO, _PALETTE, _SEPARATED, _YCBCR = 0, 3, 5, 6
 _OVER_4_GB = (1 << 32) - (1 << 25)
+_PAGES_IN_MEMORY = 16
 
 
 def decode(source: Source, info: ImageInfo, limits: Limits) -> Decoded:
@@ -140,6 +144,8 @@ def _paged(file: tifffile.TiffFile, pages: list[Page], allocate: Allocate) -> Ar
         if stack is None:
             stack = allocate((len(pages), *plane.shape), plane.dtype.newbyteorder("="))
         stack[index] = plane
+        if index % _PAGES_IN_MEMORY == 0:
+            scratch.release(stack)
     assert stack is not None
     return stack
 
@@ -216,7 +222,7 @@ def _layout(tiff: Tiff, page: Page, shape: Shape) -> dict[str, Any]:
     }
 
 
-def copied_tags(tiff: Tiff, page: Page) -> list[tuple[int, int, bytes]]:
+def copied_tags(tiff: Tiff, page: Page) -> Tags:
     """(code, type, bytes) of every tag that is copied."""
     return [
         (tag.code, tag.kind, tiff.source.read(tag.offset, tag.size))
@@ -225,7 +231,7 @@ def copied_tags(tiff: Tiff, page: Page) -> list[tuple[int, int, bytes]]:
     ]
 
 
-def sub_directories(tiff: Tiff, page: Page) -> dict[int, list[tuple[int, int, bytes]]]:
+def sub_directories(tiff: Tiff, page: Page) -> Directories:
     """The EXIF and GPS directories; one that is damaged is left out."""
     found = {}
     for code in DIRECTORIES:
@@ -251,22 +257,43 @@ def _resolution(tiff: Tiff, page: Page) -> tuple[tuple[int, int], tuple[int, int
 
 def encode(stored: Array, metadata: Metadata, info: ImageInfo, note: str | None) -> bytes:
     """A TIFF of an (N, H, W, S) array of any sample type tifffile writes."""
+    buffer = io.BytesIO()
+    write(buffer, stored, stored.nbytes, metadata, info, note)
+    return buffer.getvalue()
+
+
+def write(
+    file: IO[bytes], pages: Iterable[Array], size: int, metadata: Metadata, info: ImageInfo, note: str | None
+) -> None:
+    """As `encode`, page by page (H, W, S) into an open file; `size` is that of all samples together."""
     own = info.format == "tiff" and "pages" in metadata.native
-    native = metadata.native if own else _foreign(metadata, stored, info.channels == 4)
+    native = metadata.native if own else _foreign(metadata, info)
     if native.get("safe"):
         native = native | {"directories": [{c: t for c, t in d.items() if c != GPS_IFD} for d in native["directories"]]}
         native["pages"] = [[tag for tag in tags if tag[0] != XMP or metadata.xmp] for tags in native["pages"]]
     layout = native["layout"]
-    if layout["photometric"] == _WHITE_IS_ZERO:
-        colours = stored.shape[3] - layout["alpha"]
-        stored = np.concatenate([flipped(stored[..., :colours], layout["bits"]), stored[..., colours:]], axis=3)
-    big = native["big"] or stored.nbytes > _OVER_4_GB
-    buffer = io.BytesIO()
-    with tifffile.TiffWriter(buffer, bigtiff=big, byteorder=native["order"]) as writer:
-        for index, page in enumerate(stored):
+    with tifffile.TiffWriter(
+        _Nameless(file), bigtiff=native["big"] or size > _OVER_4_GB, byteorder=native["order"]
+    ) as writer:
+        for index, page in enumerate(pages):
+            if layout["photometric"] == _WHITE_IS_ZERO:
+                colours = page.shape[2] - layout["alpha"]
+                page = np.concatenate([flipped(page[..., :colours], layout["bits"]), page[..., colours:]], axis=2)
             writer.write(_arranged(page, layout), **_options(native, layout, page, index, note))
-    data = buffer.getbuffer()
-    return with_directories(bytes(data), native["directories"])
+    add_directories(file, native["directories"])
+    file.seek(0, io.SEEK_END)
+
+
+class _Nameless:
+    """A file without its name: an unlinked file's is a number, on which tifffile stumbles."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "name":
+            raise AttributeError(name)
+        return getattr(self._file, name)
 
 
 def _arranged(page: Array, layout: dict[str, Any]) -> Array:
@@ -320,7 +347,7 @@ def extratag(tag: tuple[int, int, bytes], order: str) -> tuple[Any, ...]:
     return code, kind, None, data, False
 
 
-def noted(tags: list[tuple[int, int, bytes]], note: str | None) -> list[tuple[int, int, bytes]]:
+def noted(tags: Tags, note: str | None) -> Tags:
     """The tags with the note appended to Software, which no reader parses."""
     if not note:
         return tags
@@ -329,7 +356,7 @@ def noted(tags: list[tuple[int, int, bytes]], note: str | None) -> list[tuple[in
     return [tag for tag in tags if tag[0] != header.SOFTWARE] + [(header.SOFTWARE, 2, text + b"\0")]
 
 
-def _foreign(metadata: Metadata, stored: Array, inks: bool) -> dict[str, Any]:
+def _foreign(metadata: Metadata, info: ImageInfo) -> dict[str, Any]:
     """Tags and layout for an image that came from another format."""
     order = ">" if metadata.exif.startswith(b"MM") else "<"  # of the EXIF values, which are copied as bytes
     tags = [(ICC, 7, metadata.icc)] if metadata.icc else []
@@ -338,18 +365,16 @@ def _foreign(metadata: Metadata, stored: Array, inks: bool) -> dict[str, Any]:
         tags.append((header.ORIENTATION, 3, struct.pack(order + "H", orientation)))
     dpi = metadata.dpi
     resolution = ((round(dpi[0] * 1000), 1000), (round(dpi[1] * 1000), 1000), 2) if dpi else None
-    samples = stored.shape[3]
-    alpha = samples in (2, 4) and not inks
     layout = {
         "compression": "zlib",
         "predictor": True,
         "tile": None,
         "rows": None,
         "separate": False,
-        "photometric": _SEPARATED if inks else 2 if samples in (3, 4) else 1,
-        "extra": (2,) if alpha else (),
-        "alpha": int(alpha),
-        "bits": stored.itemsize * 8,
+        "photometric": {3: 2, 4: _SEPARATED}.get(info.channels, 1),
+        "extra": (2,) if info.has_alpha else (),
+        "alpha": int(info.has_alpha),
+        "bits": 8 * np.dtype(info.dtype).itemsize,
     }
     directories = _exif_directories(metadata.exif)
     return {
@@ -357,12 +382,12 @@ def _foreign(metadata: Metadata, stored: Array, inks: bool) -> dict[str, Any]:
         "big": False,
         "pages": [tags],
         "directories": [directories],
-        "resolutions": [resolution] * len(stored),
+        "resolutions": [resolution] * info.frames,
         "layout": layout,
     }
 
 
-def _exif_directories(exif: bytes) -> dict[int, list[tuple[int, int, bytes]]]:
+def _exif_directories(exif: bytes) -> Directories:
     """The directories of an EXIF block from a JPEG or PNG, whose byte order the file we write shares."""
     if not exif:
         return {}
@@ -373,19 +398,26 @@ def _exif_directories(exif: bytes) -> dict[int, list[tuple[int, int, bytes]]]:
         return {}
 
 
-def with_directories(data: bytes, directories: list[dict[int, list[tuple[int, int, bytes]]]]) -> bytes:
-    """The file with its EXIF and GPS directories appended and the placeholders pointed at them."""
+def add_directories(file: IO[bytes], directories: list[Directories]) -> None:
+    """Append the EXIF and GPS directories to a finished file and point the placeholders at them."""
     if not any(directories):
-        return data
-    tiff = Tiff(Source(data), Limits(max_frames=len(directories) + 1, max_metadata_bytes=len(data)))
-    grown = bytearray(data)
-    for page, wanted in zip(tiff.pages(), directories, strict=False):
-        for code, tags in wanted.items():
-            grown += bytes(-len(grown) % 8)
-            tag = page.tags[code]
-            struct.pack_into(tiff.order + header_number(tag.kind), grown, tag.offset, len(grown))
-            grown += _directory(tags, len(grown), tiff.order, tiff.big)
-    return bytes(grown)
+        return
+    size = file.seek(0, io.SEEK_END)
+    source = Source(file.getvalue()) if isinstance(file, io.BytesIO) else Source(f"/proc/self/fd/{file.fileno()}")
+    with source:
+        tiff = Tiff(source, Limits(max_frames=len(directories) + 1, max_metadata_bytes=size))
+        places = [
+            (page.tags[code].offset, page.tags[code].kind, tags)
+            for page, wanted in zip(tiff.pages(), directories, strict=False)
+            for code, tags in wanted.items()
+        ]
+    for offset, kind, tags in places:
+        end = file.seek(0, io.SEEK_END)
+        file.write(bytes(-end % 8))
+        end += -end % 8
+        file.write(_directory(tags, end, tiff.order, tiff.big))
+        file.seek(offset)
+        file.write(struct.pack(tiff.order + header_number(kind), end))
 
 
 def header_number(kind: int) -> str:
@@ -393,7 +425,7 @@ def header_number(kind: int) -> str:
     return "Q" if kind in (header.LONG8, header.IFD8) else "I"
 
 
-def _directory(tags: list[tuple[int, int, bytes]], offset: int, order: str, big: bool) -> bytes:
+def _directory(tags: Tags, offset: int, order: str, big: bool) -> bytes:
     """A directory's bytes for a place at `offset`: entries, the end mark, then the values that do not fit inline."""
     count, entry, inline = ("Q", "HHQ", 8) if big else ("H", "HHI", 4)
     width = struct.calcsize("<" + entry) + inline
