@@ -32,11 +32,15 @@ def call_arguments(call: Call) -> dict[str, Any]:
     if isinstance(call.body, Path):
         headers["Content-Length"] = str(call.body.stat().st_size)
     return {
-        "method": call.method, "url": call.path, "params": dict(call.params), "headers": headers, "timeout": call.timeout,
-    }  # fmt: skip
+        "method": call.method,
+        "url": call.path,
+        "params": dict(call.params),
+        "headers": headers,
+        "timeout": call.timeout,
+    }
 
 
 def unreachable(url: httpx.URL, error: httpx.TransportError) -> Unreachable:
     """What to tell a person whose request got no answer."""
     reason = str(error) or type(error).__name__
-    return Unreachable(f"{url} does not answer ({reason}). Is it up? Set B2S_URL to its address.")
+    return Unreachable(f"{url} does not answer ({reason}). Start it, or set B2S_URL.")

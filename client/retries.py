@@ -19,7 +19,7 @@ class Retries:
     """
 
     attempts: int = 5
-    base_seconds: float = 0.5
+    base_seconds: float = 0.25
     most_seconds: float = 20.0
 
     def pause(self, attempt: int, response: httpx.Response | None) -> float | None:
