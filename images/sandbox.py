@@ -43,6 +43,7 @@ class Sandbox:
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._served = 0
+        self._owner = os.getpid()
 
     def decode(self, data: Input, limits: Limits) -> Decoded:
         """As `images.decode.decode`; a crash, a hang or a leak in the decoder is a `BrokenImage`."""
@@ -68,9 +69,10 @@ class Sandbox:
             self._running()
 
     def close(self) -> None:
-        """End the helper."""
-        with self._lock:
-            self._stop()
+        """End the helper, if it is this process's own: a forked child inherits the object, and its exit handler."""
+        if os.getpid() == self._owner:
+            with self._lock:
+                self._stop()
 
     def _ask(self, request: Request, source: int, target: int, limits: Limits) -> Reply:
         channel = self._running()

@@ -183,19 +183,24 @@ def test_helper_ends_with_its_parent() -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_gets_its_own(box: Sandbox) -> None:
     sandbox.shared().start()
     ours = sandbox.shared()
+    before = helper(ours)
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:  # only os calls from here: this is a copy of the test runner
+        ours.close()  # as the inherited exit handler does
         os.write(writer, b"1" if sandbox.shared() is not ours else b"0")
         os._exit(0)
     os.waitpid(pid, 0)
     assert os.read(reader, 1) == b"1"
+    assert helper(ours) == before
     os.close(reader)
     os.close(writer)
     assert ours.decode(files.png(files.noise((9, 8, 3))), LIMITS).pixels.shape == (1, 9, 8, 3)
+    assert helper(ours) == before
 
 
 def test_only_our_own_messages_are_read() -> None:
