@@ -155,10 +155,13 @@ class Trainer:
         for prefix, module in self._modules():
             start = f"{prefix}."
             module.load_state_dict({k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)})
+        parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
         adam: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
             if key.startswith("adam."):
                 _, index, name = key.split(".")
+                if value.dim():  # the fused kernel walks memory, so a moment must lie as its parameter does
+                    value = torch.empty_like(parameters[int(index)]).copy_(value)
                 adam.setdefault(int(index), {})[name] = value
         self.optimiser.load_state_dict({"state": adam, "param_groups": self.optimiser.state_dict()["param_groups"]})
         self.step, self.elapsed = checkpoint.state["step"], checkpoint.state["elapsed"]

@@ -50,7 +50,9 @@ def test_nll_equals_the_reference_distribution(channels: int) -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_no_determinant_floor_hides_a_small_variance(channels: int) -> None:
     """The likelihood's minimum over a variance sits at 1e-4, where the authors' floor of det Σ would leave an MSE."""
-    residual = 0.01 * torch.randn(1, channels, 100, 100, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    residual = 0.01 * torch.randn(
+        1, channels, 100, 100, generator=torch.Generator().manual_seed(3), dtype=torch.float64
+    )
     zero = torch.zeros(1, channels * (channels + 1) // 2, 100, 100, dtype=torch.float64)
 
     def loss(variance: float) -> float:

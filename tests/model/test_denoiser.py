@@ -201,7 +201,13 @@ def test_missing_and_foreign_weights(tmp_path: Path) -> None:
 
 
 def test_base_model_for_channels() -> None:
-    assert [base_model_for(c) for c in (1, 2, 3, 4, 7)] == ["base-gray", "base-gray", "base-rgb", "base-gray", "base-gray"]
+    assert [base_model_for(c) for c in (1, 2, 3, 4, 7)] == [
+        "base-gray",
+        "base-gray",
+        "base-rgb",
+        "base-gray",
+        "base-gray",
+    ]
 
 
 def test_estimate_with_spread() -> None:

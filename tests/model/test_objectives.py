@@ -77,7 +77,9 @@ def test_visibility_schedule() -> None:
 def test_objectives_say_what_they_lack() -> None:
     network, _ = small_pair()
     with pytest.raises(ValueError, match="clean images"):
-        objectives.build(ObjectiveConfig("n2c"))(network, None, Batch(torch.rand(1, 1, 32, 32), None, 0.0, torch.Generator()))
+        objectives.build(ObjectiveConfig("n2c"))(
+            network, None, Batch(torch.rand(1, 1, 32, 32), None, 0.0, torch.Generator())
+        )
     with pytest.raises(ValueError, match="noise estimator"):
         objectives.build(ObjectiveConfig("blind2sound"))(network, None, batch_of())
     with pytest.raises(ValueError, match="blind2sound, blind2unblind, n2c"):

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+
+from model import report
+from model.estimate import NoiseCurve, NoiseFit
+
+
+def curve_of(alpha: float, sigma: float, seed: int = 0, shrink: float = 0.0) -> NoiseCurve:
+    """The curve of a perfect posterior: a share `shrink` of the noise is unknown to the denoiser."""
+    rng = np.random.default_rng(seed)
+    clean = rng.uniform(0.05, 0.95, 200_000).astype(np.float32)
+    variance = (alpha * clean + sigma**2).astype(np.float32)
+    noise = rng.normal(0, np.sqrt(variance)).astype(np.float32)
+    # y = x + n, and the posterior mean is x + e with e of variance shrink·n, E[(y − μ)²] = (1 − shrink)·n.
+    curve = NoiseCurve()
+    curve.add(clean + np.sqrt(np.float32(1 - shrink)) * noise, clean, np.float32(shrink) * variance)
+    return curve
+
+
+@pytest.mark.parametrize(("alpha", "sigma"), [(0.01, 0.0), (0.01, 0.02), (0.05, 0.02), (0.0, 0.05)])
+@pytest.mark.parametrize("shrink", [0.0, 0.2])
+def test_the_line_through_the_curve_is_the_noise(alpha: float, sigma: float, shrink: float) -> None:
+    fit = curve_of(alpha, sigma, shrink=shrink).fit()
+    assert fit.alpha == pytest.approx(alpha, rel=0.03, abs=3e-4)
+    assert fit.sigma == pytest.approx(sigma, abs=0.005)
+
+
+def test_curve_of_nothing_is_no_noise() -> None:
+    assert NoiseCurve().fit().alpha == 0.0
+    flat = np.full((4, 4), 0.5, np.float32)
+    curve = NoiseCurve()
+    curve.add(flat, flat, np.zeros_like(flat))
+    assert curve.fit().sigma == 0.0
+
+
+FIT = NoiseFit(0.0, 0.1, np.array([0.5]), np.array([0.01]), np.array([100.0]))
+
+
+def sample(noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    x = np.broadcast_to(np.linspace(0.2, 0.8, noise.shape[1], dtype=np.float32), noise.shape)[None]
+    return x + noise[None].astype(np.float32), x.copy()
+
+
+def test_white_residual_of_the_right_size_is_clean() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, (300, 300))
+    found = report.measure([sample(noise)], FIT)
+    assert found.residual_std_ratio == pytest.approx(1.0, abs=0.02)
+    assert np.abs(found.residual_autocorrelation).max() < 0.02
+    assert abs(found.residual_mean) < 0.002 and abs(found.residual_signal_correlation) < 0.02
+    assert found.warnings == []
+
+
+def test_correlated_noise_is_told() -> None:
+    white = np.random.default_rng(0).normal(0, 0.1, (301, 301))
+    smooth = (white[1:, 1:] + white[:-1, 1:] + white[1:, :-1] + white[:-1, :-1]) / 2  # lag 1: 0.5
+    found = report.measure([sample(smooth)], FIT)
+    assert found.residual_autocorrelation[0] == pytest.approx(0.5, abs=0.05)
+    assert any("spatially correlated" in w for w in found.warnings)
+
+
+def test_structure_taken_away_is_told() -> None:
+    noisy, mean = sample(np.random.default_rng(0).normal(0, 0.1, (200, 200)))
+    found = report.measure([(noisy + 0.3 * (mean - 0.5), mean)], FIT)
+    assert found.residual_signal_correlation > 0.3
+    assert any("resembles the image" in w for w in found.warnings)
+
+
+def test_bias_clipping_and_leftovers_are_told() -> None:
+    noisy, mean = sample(np.random.default_rng(0).normal(0, 0.1, (200, 200)))
+    words = " ".join(report.measure([(noisy + 0.05, mean)], FIT, clipped_share=0.1).warnings)
+    assert "mean brightness moved" in words and "10 % of the pixels are clipped" in words
+    timid = report.measure([(mean + 0.4 * (noisy - mean), mean)], FIT)
+    assert any("some noise is left" in w for w in timid.warnings)
+
+
+def test_report_is_json_ready() -> None:
+    import json
+
+    noise = np.random.default_rng(0).normal(0, 0.1, (2, 1))  # smaller than the lags
+    assert json.loads(json.dumps(report.measure([sample(noise)], FIT).to_dict()))["alpha"] == 0.0
