@@ -1,8 +1,10 @@
-"""Every curl line of the README works as printed; only the address is the test's."""
+"""Every command and snippet of the README works as printed; only the address is the test's."""
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,24 +12,45 @@ from PIL import Image
 
 from tests.e2e.service_process import ROOT, Service
 
-README = ROOT / "README.md"
-BLOCKS = re.findall(r"```sh\n(.*?)```", README.read_text(), re.DOTALL)
+README = (ROOT / "README.md").read_text()
+PRINTED_URL = "http://127.0.0.1:8000"
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=[f"block {n}" for n in range(1, len(BLOCKS) + 1)])
-def test_a_block_of_commands(service: Service, tmp_path: Path, block: str) -> None:
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A folder that looks like a checkout to the commands, and takes what they write."""
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
-    assert "http://127.0.0.1:8000" in block
-    script = block.replace("http://127.0.0.1:8000", service.url)
-    run = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
+    (tmp_path / "b2s").symlink_to(ROOT / "b2s")
+    return tmp_path
+
+
+def run(command: list[str], service: Service, folder: Path) -> str:
+    environment = {"PATH": os.environ["PATH"], "B2S_URL": service.url, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=180, check=False
     )
-    assert run.returncode == 0, run.stderr
-    assert run.stdout or list(tmp_path.glob("clean.*"))
-    for picture in [*tmp_path.glob("clean.*"), *tmp_path.glob("report.png")]:
-        Image.open(picture).verify()
+    assert done.returncode == 0, done.stderr
+    for picture in [*folder.glob("clean*"), *folder.glob("clean/*"), *folder.glob("report.png")]:
+        if picture.is_file():
+            with Image.open(picture) as image:
+                image.verify()
+    return done.stdout
+
+
+@pytest.mark.parametrize("block", blocks("sh"))
+def test_shell(service: Service, checkout: Path, block: str) -> None:
+    script = block.replace(PRINTED_URL, service.url)
+    assert run(["bash", "-euo", "pipefail", "-c", script], service, checkout) or list(checkout.glob("clean*"))
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_python(service: Service, checkout: Path, block: str) -> None:
+    assert "base-" in run([sys.executable, "-c", block.replace(PRINTED_URL, service.url)], service, checkout)
+
+
+def test_there_is_something_to_run() -> None:
+    assert len(blocks("sh")) >= 4 and len(blocks("python")) >= 1
