@@ -17,7 +17,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from images import note as notes
-from images.codecs import tiff as codec
+from images.codecs import tiff_tags as tagging
 from images.decoded import Decoded, Metadata
 from images.errors import BrokenImage, UnsupportedFormat
 from images.headers import tiff as header
@@ -44,11 +44,11 @@ def decode(source: Source, info: ImageInfo, limits: Limits) -> Decoded:
     height, width = mosaic.shape
     even = np.pad(mosaic, ((0, height % 2), (0, width % 2)), mode="reflect")
     planes = np.stack([even[y::2, x::2] for y in (0, 1) for x in (0, 1)], axis=2)[None]
-    tags = {tag[0]: tag for page in (first, raw) for tag in codec.copied_tags(tiff, page) if _kept(tag[0])}
+    tags = {tag[0]: tag for page in (first, raw) for tag in tagging.copied_tags(tiff, page) if _kept(tag[0])}
     native = {
         "order": tiff.order,
         "tags": [tag for code, tag in sorted(tags.items()) if code not in _STALE],
-        "directories": codec.sub_directories(tiff, first),
+        "directories": tagging.sub_directories(tiff, first),
         "size": (height, width),
     }
     info = replace(info, width=planes.shape[2], height=planes.shape[1], channels=4)
@@ -88,14 +88,14 @@ def encode(stored: Array, metadata: Metadata, info: ImageInfo, note: str | None)
     full = native["size"]
     whole = ((full[0] + 1) // 2, (full[1] + 1) // 2) == (height, width)
     mosaic = mosaic[: full[0], : full[1]] if whole else mosaic
-    tags: codec.Tags = [tag for tag in native["tags"] if whole or tag[0] not in _GEOMETRY]
+    tags: tagging.Tags = [tag for tag in native["tags"] if whole or tag[0] not in _GEOMETRY]
     directories = native["directories"]
     if native.get("safe"):
-        directories = {code: value for code, value in directories.items() if code != codec.GPS_IFD}
-    extratags: list[tuple[Any, ...]] = [codec.extratag(tag, native["order"]) for tag in codec.noted(tags, note)]
-    extratags += [(codec.DIRECTORIES[code], 4, 1, 0, False) for code in directories]
+        directories = {code: value for code, value in directories.items() if code != tagging.GPS_IFD}
+    extratags: list[tuple[Any, ...]] = [tagging.extratag(tag, native["order"]) for tag in tagging.noted(tags, note)]
+    extratags += [(tagging.DIRECTORIES[code], 4, 1, 0, False) for code in directories]
     buffer = io.BytesIO()
     with tifffile.TiffWriter(buffer, byteorder=native["order"]) as writer:
         writer.write(mosaic, photometric="CFA", metadata=None, software=False, extratags=extratags)
-    codec.add_directories(buffer, [directories])
+    tagging.add_directories(buffer, [directories])
     return buffer.getvalue()

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from images import exif as exif_block
 from images import note as notes
 from images import scratch
+from images.codecs import tiff_tags as tagging
 from images.decoded import Decoded, Metadata
 from images.errors import BrokenImage, ImageError, UnsupportedFormat
 from images.headers import tiff as header
@@ -29,19 +30,7 @@ from images.samples import flipped, to_working
 from images.source import Source
 
 Array = NDArray[Any]
-Tags = list[tuple[int, int, bytes]]
-Directories = dict[int, Tags]
 Allocate = Callable[[tuple[int, ...], Any], Array]
-COLOR_MAP, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, PREDICTOR = 320, 282, 283, 296, 317
-XMP, ICC, EXIF_IFD, GPS_IFD, INTEROP_IFD, MAX_SAMPLE = 700, 34675, 34665, 34853, 40965, 281
-DIRECTORIES = {EXIF_IFD: "ExifTag", GPS_IFD: "GPSTag"}
-# Tags that say how pixels lie in the file, or that tifffile writes from its arguments: never copied.
-_REWRITTEN = {
-    *range(254, 260), 262, 263, 264, 265, 266, 273, 277, 278, 279, 280, MAX_SAMPLE, 284, 288, 289, 292, 293, 297,
-    PREDICTOR, COLOR_MAP, *range(322, 329), 330, 338, 339, 340, 341, 347, *range(512, 522), 529, 530, 531, 532,
-    EXIF_IFD, GPS_IFD, INTEROP_IFD, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, 400, 32997, 32998, 34377,
-}  # fmt: skip
-_IDENTITY = {XMP, ICC, 274, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT}
 _COMPRESSIONS = {1: None, 5: "lzw", 8: "zlib", 32946: "zlib", 32773: "packbits", 50000: "zstd", 34925: "lzma"}
 _PREDICTABLE = {"lzw", "zlib", "zstd", "lzma"}
 _WHITE_IS_ZERO, _PALETTE, _SEPARATED, _YCBCR = 0, 3, 5, 6
@@ -105,7 +94,7 @@ def _samples(source: Source, tiff: Tiff, pages: list[Page], shape: Shape, info: 
         else:
             stack = _paged(file, pages, allocate)
         if shape.photometric == _PALETTE and shape.samples == 1:
-            return _looked_up(stack, np.array(tiff.values(pages[0], COLOR_MAP, (), 3 << 16), np.uint16))
+            return _looked_up(stack, np.array(tiff.values(pages[0], tagging.COLOR_MAP, (), 3 << 16), np.uint16))
     if shape.bits < 8 and stack.dtype != np.bool_:
         return stack.astype(np.uint8) * np.uint8(255 // ((1 << shape.bits) - 1))
     return stack.astype(np.uint8) * np.uint8(255) if stack.dtype == np.bool_ else stack
@@ -189,8 +178,8 @@ def _metadata(tiff: Tiff, pages: list[Page], shape: Shape, limits: Limits) -> Me
     native: dict[str, Any] = {
         "order": tiff.order,
         "big": tiff.big,
-        "pages": [copied_tags(tiff, page) for page in pages],
-        "directories": [sub_directories(tiff, page) for page in pages],
+        "pages": [tagging.copied_tags(tiff, page) for page in pages],
+        "directories": [tagging.sub_directories(tiff, page) for page in pages],
         "resolutions": [_resolution(tiff, page) for page in pages],
         "layout": _layout(tiff, first, shape),
     }
@@ -198,7 +187,9 @@ def _metadata(tiff: Tiff, pages: list[Page], shape: Shape, limits: Limits) -> Me
     scale = {2: 1.0, 3: 2.54}.get(unit, 0.0)
     dpi = (scale * x[0] / x[1], scale * y[0] / y[1]) if scale and x[0] and y[0] and x[1] and y[1] else None
     exif = exif_block.only_orientation(b"II*\0" + struct.pack("<IHHHIHHI", 8, 1, 274, 3, 1, orientation, 0, 0))
-    return Metadata(exif=exif, icc=tiff.raw(first, ICC), xmp=tiff.raw(first, XMP), dpi=dpi, native=native)
+    return Metadata(
+        exif=exif, icc=tiff.raw(first, tagging.ICC), xmp=tiff.raw(first, tagging.XMP), dpi=dpi, native=native
+    )
 
 
 def _layout(tiff: Tiff, page: Page, shape: Shape) -> dict[str, Any]:
@@ -211,7 +202,7 @@ def _layout(tiff: Tiff, page: Page, shape: Shape) -> dict[str, Any]:
     photometric = {_PALETTE: 2, _YCBCR: 2}.get(shape.photometric, shape.photometric)
     return {
         "compression": _COMPRESSIONS.get(code, "zlib"),
-        "predictor": tiff.number(page, PREDICTOR, 1) != 1,
+        "predictor": tiff.number(page, tagging.PREDICTOR, 1) != 1,
         "tile": tile,
         "rows": None if tile else tiff.number(page, header.ROWS_PER_STRIP, 0) or None,
         "separate": tiff.number(page, header.PLANAR, 1) == 2 and shape.samples > 1,
@@ -222,34 +213,11 @@ def _layout(tiff: Tiff, page: Page, shape: Shape) -> dict[str, Any]:
     }
 
 
-def copied_tags(tiff: Tiff, page: Page) -> Tags:
-    """(code, type, bytes) of every tag that is copied."""
-    return [
-        (tag.code, tag.kind, tiff.source.read(tag.offset, tag.size))
-        for tag in page.tags.values()
-        if tag.code not in _REWRITTEN and tag.kind in header.SIZES and tag.count
-    ]
-
-
-def sub_directories(tiff: Tiff, page: Page) -> Directories:
-    """The EXIF and GPS directories; one that is damaged is left out."""
-    found = {}
-    for code in DIRECTORIES:
-        offset = tiff.number(page, code)
-        if not offset:
-            continue
-        try:
-            found[code] = copied_tags(tiff, tiff.page(offset))
-        except BrokenImage:
-            continue
-    return found
-
-
 def _resolution(tiff: Tiff, page: Page) -> tuple[tuple[int, int], tuple[int, int], int] | None:
-    x, y = tiff.values(page, X_RESOLUTION), tiff.values(page, Y_RESOLUTION)
+    x, y = tiff.values(page, tagging.X_RESOLUTION), tiff.values(page, tagging.Y_RESOLUTION)
     if len(x) != 2 or len(y) != 2:
         return None
-    return (x[0], x[1]), (y[0], y[1]), tiff.number(page, RESOLUTION_UNIT, 2)
+    return (x[0], x[1]), (y[0], y[1]), tiff.number(page, tagging.RESOLUTION_UNIT, 2)
 
 
 # ---- encoding --------------------------------------------------------------------------------------------------------
@@ -269,8 +237,10 @@ def write(
     own = info.format == "tiff" and "pages" in metadata.native
     native = metadata.native if own else _foreign(metadata, info)
     if native.get("safe"):
-        native = native | {"directories": [{c: t for c, t in d.items() if c != GPS_IFD} for d in native["directories"]]}
-        native["pages"] = [[tag for tag in tags if tag[0] != XMP or metadata.xmp] for tags in native["pages"]]
+        native = native | {
+            "directories": [{c: t for c, t in d.items() if c != tagging.GPS_IFD} for d in native["directories"]]
+        }
+        native["pages"] = [[tag for tag in tags if tag[0] != tagging.XMP or metadata.xmp] for tags in native["pages"]]
     layout = native["layout"]
     with tifffile.TiffWriter(
         _Nameless(file), bigtiff=native["big"] or size > _OVER_4_GB, byteorder=native["order"]
@@ -280,7 +250,7 @@ def write(
                 colours = page.shape[2] - layout["alpha"]
                 page = np.concatenate([flipped(page[..., :colours], layout["bits"]), page[..., colours:]], axis=2)
             writer.write(_arranged(page, layout), **_options(native, layout, page, index, note))
-    add_directories(file, native["directories"])
+    tagging.add_directories(file, native["directories"])
     file.seek(0, io.SEEK_END)
 
 
@@ -330,37 +300,19 @@ def _options(
         options |= {"resolution": resolution[:2], "resolutionunit": resolution[2]}
     tags = native["pages"][index] if index < len(native["pages"]) else []
     directories = native["directories"][index] if index < len(native["directories"]) else {}
-    extratags: list[tuple[Any, ...]] = [extratag(tag, native["order"]) for tag in noted(tags, note)]
+    extratags: list[tuple[Any, ...]] = [tagging.extratag(tag, native["order"]) for tag in tagging.noted(tags, note)]
     # Named, not numbered: tifffile drops these codes as numbers. The value is patched once the directory has a place.
-    extratags += [(DIRECTORIES[code], 4, 1, 0, False) for code in directories]
+    extratags += [(tagging.DIRECTORIES[code], 4, 1, 0, False) for code in directories]
     if layout["bits"] not in (8, 16, 32, 64) and layout["bits"] > 8:
-        extratags.append((MAX_SAMPLE, 3, samples, ((1 << layout["bits"]) - 1,) * samples, False))
+        extratags.append((tagging.MAX_SAMPLE, 3, samples, ((1 << layout["bits"]) - 1,) * samples, False))
     return options | {"extratags": extratags}
 
 
-def extratag(tag: tuple[int, int, bytes], order: str) -> tuple[Any, ...]:
-    """A copied tag as tifffile takes it: raw bytes, but rationals as numbers (it doubles the count of raw ones)."""
-    code, kind, data = tag
-    if kind in (header.RATIONAL, header.SRATIONAL):
-        numbers = struct.unpack(f"{order}{len(data) // 4}{'I' if kind == header.RATIONAL else 'i'}", data)
-        return code, kind, len(data) // 8, numbers, False
-    return code, kind, None, data, False
-
-
-def noted(tags: Tags, note: str | None) -> Tags:
-    """The tags with the note appended to Software, which no reader parses."""
-    if not note:
-        return tags
-    software = next((data for code, kind, data in tags if code == header.SOFTWARE and kind == 2), b"").rstrip(b"\0")
-    text = (software + b"; " if software else b"") + note.encode("ascii", "replace")
-    return [tag for tag in tags if tag[0] != header.SOFTWARE] + [(header.SOFTWARE, 2, text + b"\0")]
-
-
 def _foreign(metadata: Metadata, info: ImageInfo) -> dict[str, Any]:
-    """Tags and layout for an image that came from another format."""
+    """tagging.Tags and layout for an image that came from another format."""
     order = ">" if metadata.exif.startswith(b"MM") else "<"  # of the EXIF values, which are copied as bytes
-    tags = [(ICC, 7, metadata.icc)] if metadata.icc else []
-    tags += [(XMP, 1, metadata.xmp)] if metadata.xmp else []
+    tags = [(tagging.ICC, 7, metadata.icc)] if metadata.icc else []
+    tags += [(tagging.XMP, 1, metadata.xmp)] if metadata.xmp else []
     if (orientation := exif_block.orientation(metadata.exif)) != 1:
         tags.append((header.ORIENTATION, 3, struct.pack(order + "H", orientation)))
     dpi = metadata.dpi
@@ -376,7 +328,7 @@ def _foreign(metadata: Metadata, info: ImageInfo) -> dict[str, Any]:
         "alpha": int(info.has_alpha),
         "bits": 8 * np.dtype(info.dtype).itemsize,
     }
-    directories = _exif_directories(metadata.exif)
+    directories = tagging.exif_directories(metadata.exif)
     return {
         "order": order,
         "big": False,
@@ -385,57 +337,3 @@ def _foreign(metadata: Metadata, info: ImageInfo) -> dict[str, Any]:
         "resolutions": [resolution] * info.frames,
         "layout": layout,
     }
-
-
-def _exif_directories(exif: bytes) -> Directories:
-    """The directories of an EXIF block from a JPEG or PNG, whose byte order the file we write shares."""
-    if not exif:
-        return {}
-    try:
-        tiff = Tiff(Source(exif), Limits())
-        return sub_directories(tiff, tiff.page(tiff.first))
-    except ImageError:
-        return {}
-
-
-def add_directories(file: IO[bytes], directories: list[Directories]) -> None:
-    """Append the EXIF and GPS directories to a finished file and point the placeholders at them."""
-    if not any(directories):
-        return
-    size = file.seek(0, io.SEEK_END)
-    source = Source(file.getvalue()) if isinstance(file, io.BytesIO) else Source(f"/proc/self/fd/{file.fileno()}")
-    with source:
-        tiff = Tiff(source, Limits(max_frames=len(directories) + 1, max_metadata_bytes=size))
-        places = [
-            (page.tags[code].offset, page.tags[code].kind, tags)
-            for page, wanted in zip(tiff.pages(), directories, strict=False)
-            for code, tags in wanted.items()
-        ]
-    for offset, kind, tags in places:
-        end = file.seek(0, io.SEEK_END)
-        file.write(bytes(-end % 8))
-        end += -end % 8
-        file.write(_directory(tags, end, tiff.order, tiff.big))
-        file.seek(offset)
-        file.write(struct.pack(tiff.order + header_number(kind), end))
-
-
-def header_number(kind: int) -> str:
-    """The struct code of an offset of this tag type."""
-    return "Q" if kind in (header.LONG8, header.IFD8) else "I"
-
-
-def _directory(tags: Tags, offset: int, order: str, big: bool) -> bytes:
-    """A directory's bytes for a place at `offset`: entries, the end mark, then the values that do not fit inline."""
-    count, entry, inline = ("Q", "HHQ", 8) if big else ("H", "HHI", 4)
-    width = struct.calcsize("<" + entry) + inline
-    start = offset + struct.calcsize("<" + count) + len(tags) * width + inline
-    body, values = [struct.pack(order + count, len(tags))], bytearray()
-    for code, kind, data in sorted(tags):
-        body.append(struct.pack(order + entry, code, kind, len(data) // header.SIZES[kind]))
-        if len(data) <= inline:
-            body.append(data.ljust(inline, b"\0"))
-            continue
-        body.append(struct.pack(order + ("Q" if big else "I"), start + len(values)))
-        values += data + bytes(len(data) & 1)
-    return b"".join([*body, bytes(inline), bytes(values)])

@@ -8,12 +8,21 @@ instrumented; crashes, hangs and leaks of the C codecs are seen as such, though 
 
 from __future__ import annotations
 
+import importlib
+import logging
+import pkgutil
 import sys
 from pathlib import Path
 
 import atheris
 
 with atheris.instrument_imports(include=["images", "tifffile", "pydicom"]):
+    import images.codecs
+    import images.headers
+
+    for package in (images.headers, images.codecs):  # loaded on demand otherwise, and then without instruments
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{package.__name__}.{module.name}")
     from images.decode import decode_here
     from images.encode import encode
     from images.errors import ImageError
@@ -67,6 +76,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in seeds().items():
             (folder / name).write_bytes(data)
+    logging.disable()  # tifffile tells of every odd tag
     atheris.Setup(sys.argv, one_input)
     atheris.Fuzz()
 

@@ -1,0 +1,123 @@
+"""TIFF tags as they travel: read as raw bytes, written again page by page, EXIF and GPS directories included.
+
+tifffile writes no sub-directories of this kind, so they are appended to the finished file and linked by hand.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import IO, Any
+
+from images.errors import BrokenImage, ImageError
+from images.headers import tiff as header
+from images.headers.tiff import Page, Tiff
+from images.limits import Limits
+from images.source import Source
+
+Tags = list[tuple[int, int, bytes]]
+Directories = dict[int, Tags]
+COLOR_MAP, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, PREDICTOR = 320, 282, 283, 296, 317
+XMP, ICC, EXIF_IFD, GPS_IFD, INTEROP_IFD, MAX_SAMPLE = 700, 34675, 34665, 34853, 40965, 281
+DIRECTORIES = {EXIF_IFD: "ExifTag", GPS_IFD: "GPSTag"}
+# Tags that say how pixels lie in the file, or that tifffile writes from its arguments: never copied.
+_REWRITTEN = {
+    *range(254, 260), 262, 263, 264, 265, 266, 273, 277, 278, 279, 280, MAX_SAMPLE, 284, 288, 289, 292, 293, 297,
+    PREDICTOR, COLOR_MAP, *range(322, 329), 330, 338, 339, 340, 341, 347, *range(512, 522), 529, 530, 531, 532,
+    EXIF_IFD, GPS_IFD, INTEROP_IFD, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, 400, 32997, 32998, 34377,
+}  # fmt: skip
+
+
+def copied_tags(tiff: Tiff, page: Page) -> Tags:
+    """(code, type, bytes) of every tag that is copied."""
+    return [
+        (tag.code, tag.kind, tiff.source.read(tag.offset, tag.size))
+        for tag in page.tags.values()
+        if tag.code not in _REWRITTEN and tag.kind in header.SIZES and tag.count
+    ]
+
+
+def sub_directories(tiff: Tiff, page: Page) -> Directories:
+    """The EXIF and GPS directories; one that is damaged is left out."""
+    found = {}
+    for code in DIRECTORIES:
+        offset = tiff.number(page, code)
+        if not offset:
+            continue
+        try:
+            found[code] = copied_tags(tiff, tiff.page(offset))
+        except BrokenImage:
+            continue
+    return found
+
+
+def exif_directories(exif: bytes) -> Directories:
+    """The directories of an EXIF block from a JPEG or PNG, whose byte order the file we write shares."""
+    if not exif:
+        return {}
+    try:
+        tiff = Tiff(Source(exif), Limits())
+        return sub_directories(tiff, tiff.page(tiff.first))
+    except ImageError:
+        return {}
+
+
+def extratag(tag: tuple[int, int, bytes], order: str) -> tuple[Any, ...]:
+    """A copied tag as tifffile takes it: raw bytes, but rationals as numbers (it doubles the count of raw ones)."""
+    code, kind, data = tag
+    if kind in (header.RATIONAL, header.SRATIONAL):
+        numbers = struct.unpack(f"{order}{len(data) // 4}{'I' if kind == header.RATIONAL else 'i'}", data)
+        return code, kind, len(data) // 8, numbers, False
+    return code, kind, None, data, False
+
+
+def noted(tags: Tags, note: str | None) -> Tags:
+    """The tags with the note appended to Software, which no reader parses."""
+    if not note:
+        return tags
+    software = next((data for code, kind, data in tags if code == header.SOFTWARE and kind == 2), b"").rstrip(b"\0")
+    text = (software + b"; " if software else b"") + note.encode("ascii", "replace")
+    return [tag for tag in tags if tag[0] != header.SOFTWARE] + [(header.SOFTWARE, 2, text + b"\0")]
+
+
+def add_directories(file: IO[bytes], directories: list[Directories]) -> None:
+    """Append the EXIF and GPS directories to a finished file and point the placeholders at them."""
+    if not any(directories):
+        return
+    size = file.seek(0, io.SEEK_END)
+    source = Source(file.getvalue()) if isinstance(file, io.BytesIO) else Source(f"/proc/self/fd/{file.fileno()}")
+    with source:
+        tiff = Tiff(source, Limits(max_frames=len(directories) + 1, max_metadata_bytes=size))
+        places = [
+            (page.tags[code].offset, page.tags[code].kind, tags)
+            for page, wanted in zip(tiff.pages(), directories, strict=False)
+            for code, tags in wanted.items()
+        ]
+    for offset, kind, tags in places:
+        end = file.seek(0, io.SEEK_END)
+        file.write(bytes(-end % 8))
+        end += -end % 8
+        file.write(_directory(tags, end, tiff.order, tiff.big))
+        file.seek(offset)
+        file.write(struct.pack(tiff.order + _offset_code(kind), end))
+
+
+def _offset_code(kind: int) -> str:
+    """The struct code of an offset of this tag type."""
+    return "Q" if kind in (header.LONG8, header.IFD8) else "I"
+
+
+def _directory(tags: Tags, offset: int, order: str, big: bool) -> bytes:
+    """A directory's bytes for a place at `offset`: entries, the end mark, then the values that do not fit inline."""
+    count, entry, inline = ("Q", "HHQ", 8) if big else ("H", "HHI", 4)
+    width = struct.calcsize("<" + entry) + inline
+    start = offset + struct.calcsize("<" + count) + len(tags) * width + inline
+    body, values = [struct.pack(order + count, len(tags))], bytearray()
+    for code, kind, data in sorted(tags):
+        body.append(struct.pack(order + entry, code, kind, len(data) // header.SIZES[kind]))
+        if len(data) <= inline:
+            body.append(data.ljust(inline, b"\0"))
+            continue
+        body.append(struct.pack(order + ("Q" if big else "I"), start + len(values)))
+        values += data + bytes(len(data) & 1)
+    return b"".join([*body, bytes(inline), bytes(values)])
