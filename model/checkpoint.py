@@ -1,7 +1,7 @@
 """Training checkpoints: whole or absent, self-checking, resumed from the newest valid one.
 
-A checkpoint is a safetensors file named `step-STEP-SHA.ckpt`, where SHA is the start of its own SHA-256: one rename makes
-it appear, and a torn or rotten file is told by its name.
+A checkpoint is a safetensors file named `step-STEP-SHA.ckpt`, where SHA is the start of its own SHA-256: one rename
+makes it appear, and a torn or rotten file is told by its name.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -37,7 +37,7 @@ def main() -> None:
 def denoise(
     source: Annotated[Path, typer.Argument(metavar="IN", help="An image, or a folder of them.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write, or a folder.")],
-    model: Annotated[Optional[str], typer.Option(help="A model's name or file; default: base-gray or base-rgb.")] = None,
+    model: Annotated[str | None, typer.Option(help="A model's name or file; default: base-gray or base-rgb.")] = None,
     strength: Annotated[float, typer.Option(help="Share of the noise to take out, 0 to 1.")] = 1.0,
     normalize: Annotated[str, typer.Option(help="auto, dtype or none.")] = "auto",
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
@@ -61,7 +61,7 @@ def denoise(
 @app.command()
 def estimate(
     source: Annotated[Path, typer.Argument(metavar="IN", help="An image, or a folder of them.")],
-    model: Annotated[Optional[str], typer.Option(help="A model's name or file.")] = None,
+    model: Annotated[str | None, typer.Option(help="A model's name or file.")] = None,
     normalize: Annotated[str, typer.Option(help="auto, dtype or none.")] = "auto",
     crops: Annotated[int, typer.Option(help="Crops a side: the spread is over crops x crops pieces.")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object an image.")] = False,
@@ -84,8 +84,8 @@ def estimate(
 def evaluate(
     model: Annotated[str, typer.Option("--weights", help="A model's name or file.")],
     images: Annotated[Path, typer.Option(help="Folder of clean images, or of noisy ones with --reference.")],
-    noise: Annotated[Optional[str], typer.Option(help="Noise to add: PG1, PG2, PG3, blind or none.")] = None,
-    reference: Annotated[Optional[Path], typer.Option(help="Folder of references with the same names.")] = None,
+    noise: Annotated[str | None, typer.Option(help="Noise to add: PG1, PG2, PG3, blind or none.")] = None,
+    reference: Annotated[Path | None, typer.Option(help="Folder of references with the same names.")] = None,
     affine: Annotated[bool, typer.Option("--affine", help="Fit a*x + b to each reference first.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object: psnr, ssim, n, seconds.")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
@@ -108,7 +108,9 @@ def evaluate(
 @app.command()
 def export(
     model: Annotated[str, typer.Option("--weights", help="A model's name or file.")],
-    onnx: Annotated[Path, typer.Option(help="The .onnx file to write: input `noisy`, output `mean`, N×C×H×W, any size.")],
+    onnx: Annotated[
+        Path, typer.Option(help="The .onnx file to write: input `noisy`, output `mean`, N×C×H×W, any size.")
+    ],
 ) -> None:
     """Export a model for other runtimes; H and W of its input must be multiples of the network's stride."""
     denoiser = Denoiser.load(model, "cpu")
@@ -139,9 +141,9 @@ def train(
     objective: Annotated[str, typer.Option(help="blind2sound, blind2unblind or n2c (supervised).")] = "blind2sound",
     noise: Annotated[str, typer.Option(help="Noise to add: PG1, PG2, PG3, blind or none.")] = "none",
     fixed_noise: Annotated[bool, typer.Option(help="Draw the noise once an image, as a real set would.")] = False,
-    steps: Annotated[Optional[int], typer.Option(help="Budget in steps.")] = None,
-    minutes: Annotated[Optional[float], typer.Option(help="Budget in minutes.")] = None,
-    start_from: Annotated[Optional[str], typer.Option(help="Model to start with: a name or a .safetensors file.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Budget in steps.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Budget in minutes.")] = None,
+    start_from: Annotated[str | None, typer.Option(help="Model to start with: a name or a .safetensors file.")] = None,
     batch: Annotated[int, typer.Option(help="Crops a step.")] = 4,
     crop: Annotated[int, typer.Option(help="Side of a crop in pixels.")] = 128,
     phases: Annotated[int, typer.Option(help="Masker phases a step, 1 to 16.")] = 1,
@@ -186,7 +188,12 @@ def train(
 
 
 def _train_with_bar(trainer: Trainer, run: Path, card: dict[str, Any], checkpoint_seconds: float) -> bool:
-    columns = (BarColumn(), TextColumn("{task.percentage:5.1f} %"), TimeElapsedColumn(), TextColumn("{task.description}"))
+    columns = (
+        BarColumn(),
+        TextColumn("{task.percentage:5.1f} %"),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
     with Progress(*columns, console=screen, refresh_per_second=2, disable=not screen.is_terminal) as bar:
         task = bar.add_task("", total=1.0)
 

@@ -46,7 +46,7 @@ def read_pixels(path: Path) -> Pixels:
         return np.asarray(image.convert("L") if image.mode in ("1", "LA") else image)
 
 
-def full_scale(dtype: np.dtype[np.generic]) -> float:
+def full_scale(dtype: np.dtype[Any]) -> float:
     """The value that stands for 1.0 in arrays of this type: the largest integer, or 1 for floats."""
     return float(np.iinfo(dtype).max) if np.issubdtype(dtype, np.integer) else 1.0
 
@@ -127,7 +127,6 @@ class CropSampler:
         return np.ascontiguousarray(out[:, :, ::-1] if rng.random() < 0.5 else out)
 
 
-
 def write_pixels(path: Path, pixels: Pixels) -> None:
     """Save pixels in the format of the path's suffix, every bit of them.
 
@@ -138,7 +137,9 @@ def write_pixels(path: Path, pixels: Pixels) -> None:
     if suffix == ".npy":
         np.save(path, pixels)
     elif suffix in (".tif", ".tiff"):
-        tifffile.imwrite(path, pixels, photometric="rgb" if pixels.ndim == 3 and pixels.shape[-1] == 3 else "minisblack")
+        tifffile.imwrite(
+            path, pixels, photometric="rgb" if pixels.ndim == 3 and pixels.shape[-1] == 3 else "minisblack"
+        )
     elif pixels.dtype == np.uint8 or (pixels.dtype == np.uint16 and pixels.ndim == 2 and suffix == ".png"):
         Image.fromarray(pixels).save(path)
     else:

@@ -59,7 +59,9 @@ class Denoiser:
         """
         path = weights.resolve(name_or_path)
         published = weights.read(path)
-        where = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu"))
+        where = torch.device(
+            "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
+        )
         network = published.denoiser.requires_grad_(False).to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return cls(path.stem, network, published.card, published.sha256, where)
 
@@ -168,7 +170,9 @@ class Denoiser:
             change = residual.transpose(1, 2, 0) * np.float32(strength * scaling.scale)
             _add_in_place(out[rows, columns], change)
 
-    def _infer(self, unit: NDArray[np.float32], with_variance: bool) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    def _infer(
+        self, unit: NDArray[np.float32], with_variance: bool
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """μ and, when asked for, the diagonal of Σ_x of one padded window (c, h, w)."""
         while True:
             try:
@@ -184,7 +188,7 @@ class Denoiser:
     def _infer_in_quarters(
         self, unit: NDArray[np.float32], with_variance: bool
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        channels, height, width = unit.shape
+        height, width = unit.shape[1:]
         mean = np.empty_like(unit)
         variance = np.empty_like(unit) if with_variance else None
         network = self.network
@@ -197,7 +201,9 @@ class Denoiser:
         return mean, variance
 
     @torch.inference_mode()
-    def _forward(self, unit: NDArray[np.float32], with_variance: bool) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    def _forward(
+        self, unit: NDArray[np.float32], with_variance: bool
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         noisy = torch.from_numpy(unit)[None].to(self.device).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda"):
             mean, factor = self.network(noisy)
@@ -268,7 +274,7 @@ class _Evidence:
 
     curve: NoiseCurve = field(default_factory=NoiseCurve)
     samples: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = field(default_factory=list)
-    scaling: Normalisation = Normalisation(0.0, 1.0)
+    scaling: Normalisation = normalise.IDENTITY
     every: int = 1
     seen: int = 0
     pixels: int = 0
@@ -312,5 +318,5 @@ def _add_in_place(pixels: Array, change: NDArray[np.float32]) -> None:
         pixels += change.astype(pixels.dtype)
         return
     limits = np.iinfo(pixels.dtype)
-    wide = np.float64 if pixels.dtype.itemsize > 2 else np.float32
-    pixels[...] = np.clip(np.rint(pixels.astype(wide) + change), limits.min, limits.max).astype(pixels.dtype)
+    wide: Array = pixels.astype(np.float64 if pixels.dtype.itemsize > 2 else np.float32)
+    pixels[...] = np.clip(np.rint(wide + change), limits.min, limits.max).astype(pixels.dtype)

@@ -1,13 +1,14 @@
 """Noise of an image from the denoiser's own posterior.
 
-For the posterior mean μ and covariance Σ_x of Blind2Sound, E[(y − x)² | y] = (y − μ)² + Σ_x: the residual's square alone
-falls short of the noise by just what the denoiser could not know. Averaged over pixels of equal μ this is a point of
-the noise curve, Var[y|x] = α·x + σ², which a weighted line fits.
+For the posterior mean μ and covariance Σ_x of Blind2Sound, E[(y − x)² | y] = (y − μ)² + Σ_x: the residual's square
+alone falls short of the noise by just what the denoiser could not know. Averaged over pixels of equal μ this is a point
+of the noise curve, Var[y|x] = α·x + σ², which a weighted line fits.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +28,9 @@ class NoiseFit:
     variance: NDArray[np.float64]
     count: NDArray[np.float64]
 
-    def variance_at(self, mean: NDArray[np.floating]) -> NDArray[np.floating]:
+    def variance_at(self, mean: NDArray[Any]) -> NDArray[Any]:
         """α·max(x, 0) + σ²."""
-        return self.alpha * np.maximum(mean, 0) + self.sigma**2
+        return np.asarray(self.alpha * np.maximum(mean, 0) + self.sigma**2)
 
 
 @dataclass

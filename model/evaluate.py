@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,7 +101,7 @@ def fit_affine(image: Floats, reference: Floats) -> Floats:
     mi, mr = image.mean(), reference.mean()
     spread = float(np.mean((image - mi) ** 2))
     slope = float(np.mean((image - mi) * (reference - mr))) / spread if spread > 0 else 0.0
-    return slope * (image - mi) + mr
+    return np.asarray(slope * (image - mi) + mr)
 
 
 def _score(
@@ -124,7 +125,7 @@ def _score(
     return Score(float(means[0]), float(means[1]), len(scores), seconds)
 
 
-def _restore(denoiser: Denoiser, planes: NDArray[np.generic], normalize: str) -> NDArray[np.generic]:
+def _restore(denoiser: Denoiser, planes: NDArray[Any], normalize: str) -> NDArray[Any]:
     """Denoise (C, H, W) planes."""
     return denoiser.denoise(planes.transpose(1, 2, 0), normalize=normalize).transpose(2, 0, 1)
 

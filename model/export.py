@@ -24,7 +24,9 @@ def write_onnx(network: DenoiserNetwork, path: Path) -> None:
     sides = {0: "n", 2: "height", 3: "width"}
     example = torch.zeros(1, network.channels, 4 * network.stride, 4 * network.stride)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # the TorchScript exporter: the one that needs no onnxscript
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # the TorchScript exporter: the one that needs no onnxscript
         torch.onnx.export(
             MeanOnly(network).eval(), (example,), path, dynamo=False, opset_version=17,
             input_names=["noisy"], output_names=["mean"], dynamic_axes={"noisy": sides, "mean": sides},

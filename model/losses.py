@@ -113,7 +113,8 @@ def _smallest_mean(covariances: Tensor) -> Tensor:  # (..., 64, 64) -> (...,)
         best = torch.where(even, counts, torch.ones_like(counts)).amax(-1)
         chosen = (counts <= best[..., None]).to(values.dtype) / best[..., None]
         projector = (vectors * chosen[..., None, :]) @ vectors.transpose(-1, -2)
-    return (covariances * projector).sum((-1, -2))
+    smallest: Tensor = (covariances * projector).sum((-1, -2))
+    return smallest
 
 
 @dataclass
@@ -135,7 +136,7 @@ class CramerGaussian:
         """Loss of g's answer for `noisy` (B, C, H, W); alpha, sigma2 (B,). Zero for a skipped batch."""
         try:
             loss = self._loss(generalised_anscombe(noisy, alpha, sigma2))
-        except torch.linalg.LinAlgError:
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
             loss = None
         # LAPACK may also answer NaN for what it cannot decompose.
         if loss is None or not torch.isfinite(loss):

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.config import EstimatorConfig, NetworkConfig
+from model.config import NetworkConfig
 
 SLOPE = 0.1  # LeakyReLU slope of the authors' network
 

@@ -24,9 +24,9 @@ class PoissonGaussian:
 
     def add(self, clean: Array, rng: np.random.Generator | np.random.RandomState) -> Array:
         """A noisy draw of `clean` (any shape, float in [0, 1]); never clipped, never quantised."""
-        noisy = clean.astype(np.float64)
+        noisy: NDArray[np.float64] = clean.astype(np.float64)
         if self.alpha > 0:
-            noisy = self.alpha * rng.poisson(np.maximum(noisy, 0) / self.alpha)
+            noisy = self.alpha * rng.poisson(np.maximum(noisy, 0) / self.alpha).astype(np.float64)
         if self.sigma > 0:
             noisy = noisy + rng.normal(0.0, self.sigma, clean.shape)
         return noisy.astype(np.float32)
@@ -46,9 +46,9 @@ BLIND_SIGMA = (0.0, 0.1)
 def draw_level(name: NoiseName, rng: np.random.Generator) -> PoissonGaussian:
     """The level called `name`; `blind` draws one from the whole range the base models cover.
 
-    Blind draws: α log-uniform in `BLIND_ALPHA`; σ nearly 0 in a third of the draws (most sensors are shot-noise limited)
-    and skewed to small values up to `BLIND_SIGMA` in the rest; one draw in twenty has no noise at all, so that a clean
-    image is left alone.
+    Blind draws: α log-uniform in `BLIND_ALPHA`; σ nearly 0 in a third of the draws (most sensors are limited by shot
+    noise) and skewed to small values up to `BLIND_SIGMA` in the rest; one draw in twenty has no noise at all, so that a
+    clean image is left alone.
 
     Raises:
         ValueError: no level of that name.

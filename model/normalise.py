@@ -36,6 +36,9 @@ class Normalisation:
         return {"offset": self.offset, "scale": self.scale}
 
 
+IDENTITY = Normalisation(0.0, 1.0)
+
+
 def choose(stack: NDArray[Any], mode: str) -> Normalisation:
     """The normalisation of a stack of any shape.
 
@@ -46,7 +49,7 @@ def choose(stack: NDArray[Any], mode: str) -> Normalisation:
         InvalidOption: no such mode.
     """
     if mode == "none":
-        return Normalisation(0.0, 1.0)
+        return IDENTITY
     integer = np.issubdtype(stack.dtype, np.integer)
     if mode == "dtype":
         return Normalisation(0.0, float(np.iinfo(stack.dtype).max) if integer else 1.0)

@@ -47,7 +47,9 @@ class Objective(Protocol):
 
     needs_clean: bool
 
-    def __call__(self, denoiser: DenoiserNetwork, estimator: NoiseEstimator | None, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    def __call__(
+        self, denoiser: DenoiserNetwork, estimator: NoiseEstimator | None, batch: Batch
+    ) -> tuple[Tensor, dict[str, float]]:
         """The loss to minimise and its parts by name, for the log."""
         ...
 
@@ -72,7 +74,9 @@ class Blind2Sound:
     def __post_init__(self) -> None:
         self.regulariser = CramerGaussian(stride=self.config.patch_stride)
 
-    def __call__(self, denoiser: DenoiserNetwork, estimator: NoiseEstimator | None, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    def __call__(
+        self, denoiser: DenoiserNetwork, estimator: NoiseEstimator | None, batch: Batch
+    ) -> tuple[Tensor, dict[str, float]]:
         if estimator is None:
             raise ValueError("blind2sound trains a noise estimator with the denoiser: give it one")
         config = self.config
@@ -115,7 +119,9 @@ class Blind2Unblind:
     config: ObjectiveConfig
     needs_clean: bool = False
 
-    def __call__(self, denoiser: DenoiserNetwork, estimator: NoiseEstimator | None, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    def __call__(
+        self, denoiser: DenoiserNetwork, estimator: NoiseEstimator | None, batch: Batch
+    ) -> tuple[Tensor, dict[str, float]]:
         lam = visibility(batch.progress, 2.0, 20.0, knee=0.0)
         noisy = batch.noisy
         with torch.no_grad():
@@ -145,7 +151,9 @@ class NoiseToClean:
     FLOOR = 1e-5  # mean squared error below which a crop is good enough (50 dB)
     COVARIANCE_WEIGHT = 0.01
 
-    def __call__(self, denoiser: DenoiserNetwork, estimator: NoiseEstimator | None, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    def __call__(
+        self, denoiser: DenoiserNetwork, estimator: NoiseEstimator | None, batch: Batch
+    ) -> tuple[Tensor, dict[str, float]]:
         if batch.clean is None:
             raise ValueError("n2c is supervised: it needs clean images and synthetic noise")
         mean, factor = denoiser(batch.noisy)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.estimate import NoiseFit
-from model.normalise import Normalisation
+from model.normalise import IDENTITY, Normalisation
 
 LAGS = (1, 2, 3)
 HISTOGRAM_BINS = 61
@@ -61,7 +61,7 @@ def measure(
     *,
     posterior_variance: float = 0.0,
     clipped_share: float = 0.0,
-    normalisation: Normalisation = Normalisation(0.0, 1.0),
+    normalisation: Normalisation = IDENTITY,
 ) -> Report:
     """The report of pairs (y, μ), each (C, h, w) in normalised units.
 
@@ -121,8 +121,8 @@ def _warnings(n: dict[str, Any]) -> list[str]:
         found.append(f"the mean brightness moved by {n['residual_mean']:.4f} of the range")
     if n["clipped_share"] > 0.02:
         found.append(
-            f"{100 * n['clipped_share']:.0f} % of the pixels are clipped at the end of the file's range: noise there is "
-            "not Poisson-Gaussian and its mean is biased"
+            f"{100 * n['clipped_share']:.0f} % of the pixels are clipped at the end of the file's range: noise there "
+            "is not Poisson-Gaussian and its mean is biased"
         )
     if n["residual_std_ratio"] > 1.15:
         found.append("more was taken out than the estimated noise: look at the residual for structure")

@@ -121,7 +121,7 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             loss, parts = self.objective(self.denoiser, self.estimator, batch)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norm = nn.utils.clip_grad_norm_(self.denoiser.parameters(), config.clip)
         nn.utils.clip_grad_norm_(self.estimator.parameters(), config.clip)
         if torch.isfinite(norm):  # a step that overflowed is left out, and shows in the log
@@ -130,9 +130,7 @@ class Trainer:
         self.step += 1
         seconds = time.perf_counter() - started
         self.elapsed += seconds
-        return StepStats(
-            self.step, progress, self.elapsed, loss.item(), parts, lr, norm.item(), config.batch / seconds
-        )
+        return StepStats(self.step, progress, self.elapsed, loss.item(), parts, lr, norm.item(), config.batch / seconds)
 
     def published(self) -> DenoiserNetwork:
         """The denoiser to ship: the averaged weights, or the last ones without averaging."""
@@ -182,7 +180,8 @@ class Trainer:
             levels = [draw_level(config.noise, rng) for _ in crops]  # type: ignore[arg-type]
             noisy = np.stack([level.add(crop, rng) for level, crop in zip(levels, crops, strict=True)])
             clean = crops if self.objective.needs_clean else None
-        return objectives.Batch(self._upload(noisy), None if clean is None else self._upload(clean), progress, generator)
+        clean_tensor = None if clean is None else self._upload(clean)
+        return objectives.Batch(self._upload(noisy), clean_tensor, progress, generator)
 
     def _upload(self, array: NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(array).to(self.device).contiguous(memory_format=torch.channels_last)
@@ -208,5 +207,6 @@ class Trainer:
     def _update_average(self) -> None:
         # The ramp lets a young average follow its weights: (1 + t) / (10 + t) as in the usual EMA warm-up.
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
-        averaged, current = list(self.average.parameters()), list(self.denoiser.parameters())
+        averaged: list[Tensor] = list(self.average.parameters())
+        current: list[Tensor] = list(self.denoiser.parameters())
         torch._foreach_lerp_(averaged, current, 1 - decay)

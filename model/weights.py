@@ -42,7 +42,9 @@ def resolve(name_or_path: str | Path) -> Path:
     shipped = SHIPPED / f"{name_or_path}.safetensors"
     path = shipped if shipped.is_file() else Path(name_or_path)
     if not path.is_file():
-        raise WeightsError(f"no model {str(name_or_path)!r}: use one of {', '.join(shipped_models())}, or a .safetensors file")
+        raise WeightsError(
+            f"no model {str(name_or_path)!r}: use one of {', '.join(shipped_models())}, or a .safetensors file"
+        )
     return path
 
 

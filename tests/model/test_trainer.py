@@ -164,7 +164,7 @@ def test_unreadable_sets_are_named(tmp_path: Path) -> None:
     with pytest.raises(NoImagesError, match="no image files"):
         read_training_set(tmp_path, 1)
     (tmp_path / "broken.png").write_bytes(b"no")
-    with pytest.raises(NoImagesError, match="broken.png"):
+    with pytest.raises(NoImagesError, match=r"broken\.png"):
         read_training_set(tmp_path, 1)
 
 
