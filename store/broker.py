@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import structlog
 from celery import Celery
+from kombu import Queue
 from kombu.exceptions import OperationalError
 from redis import Redis, RedisError
 
@@ -28,18 +29,21 @@ def celery_app(settings: Settings) -> Celery:
     app.conf.update(
         task_ignore_result=True,
         task_default_queue=JobKind.DENOISE,
-        task_acks_late=False,  # the lease in the database decides who runs a job; a message kept back decides nothing
+        # Taken is taken: the lease in the database decides who runs a job. An acknowledgement decides nothing, and one
+        # that met a restarting Redis left the worker waiting for ever (seen on kombu 5.7: its prefetch stayed used up).
+        task_queues=[Queue(kind.value, routing_key=kind.value, no_ack=True) for kind in JobKind],
+        worker_disable_prefetch=True,  # a ring taken early would not be heard by an idle worker
         task_serializer="json",
         accept_content=["json"],
         broker_connection_retry_on_startup=True,
         broker_connection_timeout=CONNECT_SECONDS,
         broker_transport_options={
             "socket_connect_timeout": CONNECT_SECONDS,
+            "socket_keepalive": True,  # notices a Redis whose machine went away without a word
             "socket_timeout": None,  # a worker's BRPOP waits for as long as nobody rings
             "health_check_interval": 10,
             "max_retries": 1,
         },
-        worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         worker_send_task_events=False,

@@ -16,7 +16,7 @@ from store.blobs import Blobs, input_key
 from store.broker import Broker
 from store.database import connect
 from store.ids import new_id
-from store.job import Job, JobKind, NewJob
+from store.job import Job, JobKind, JobState, NewJob
 from store.jobs import Jobs
 from store.migrate import upgrade
 from store.settings import Settings
@@ -112,6 +112,11 @@ class Cluster:
     def finished(self, job: Job) -> Job:
         """The job in its final state."""
         self.wait(lambda: self.jobs.get(job.id).state.final)
+        return self.jobs.get(job.id)
+
+    def taken(self, job: Job) -> Job:
+        """The job once a worker has claimed it."""
+        self.wait(lambda: self.jobs.get(job.id).state is not JobState.QUEUED)
         return self.jobs.get(job.id)
 
     def computing(self, job: Job) -> Job:

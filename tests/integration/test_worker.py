@@ -110,7 +110,7 @@ def test_the_late_result_of_a_frozen_worker_is_refused(own: Cluster, large: byte
 def test_sigterm_lets_a_short_job_finish(own: Cluster, small: bytes) -> None:
     worker = own.ready(own.worker(B2S_SHUTDOWN_SECONDS="60"))
     sent = [own.send(small) for _ in range(20)]
-    own.wait(lambda: own.jobs.get(sent[0].id).state is not JobState.QUEUED)
+    own.taken(sent[0])
     assert worker.stop() == 0
     states = [job.state for job in own.jobs.get_many([job.id for job in sent]).values()]
     assert set(states) <= {JobState.SUCCEEDED, JobState.QUEUED}
