@@ -1,0 +1,91 @@
+"""Does the method work? Blind2Sound against Blind2Unblind from noisy images alone: same network, steps and seed.
+
+    python -m benchmarks.method --data DIR --out runs/method --steps 2500   # resumes where it was stopped
+
+The noise is drawn once an image and then fixed; no clean pixel is read in training. Prints the table and writes
+`picture.png`: noisy, Blind2Unblind, Blind2Sound, clean, and the residuals.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from model.config import ObjectiveConfig, TrainConfig, estimator_preset, network_preset
+from model.data import image_files, read_pixels, read_training_set
+from model.denoiser import Denoiser
+from model.evaluate import SEED, against_clean
+from model.noise import LEVELS
+from model.session import train_in_folder
+from model.trainer import StepStats, Trainer
+
+OBJECTIVES = ("blind2unblind", "blind2sound")
+
+
+def train(options: argparse.Namespace, objective: str, level: str) -> Path:
+    """Train one model, or go on with it; the folder of the run."""
+    folder: Path = options.out / f"{objective}-{level}"
+    config = TrainConfig(
+        network=network_preset(options.preset, 1, residual=False),
+        estimator=estimator_preset(options.preset, 1),
+        objective=ObjectiveConfig(objective, phases=options.phases),
+        noise=level, fixed_noise=True, steps=options.steps, batch=4, crop=options.crop, seed=options.seed,
+    )  # fmt: skip
+    images = read_training_set(options.data / "clean" / "train400", 1)
+
+    def show(stats: StepStats) -> None:
+        if stats.step % 100 == 0:
+            print(folder.name, json.dumps(stats.to_dict()), flush=True)
+
+    train_in_folder(Trainer(config, images), folder, card={"trained_by": objective, "noise": level}, on_step=show)
+    return folder
+
+
+def picture(options: argparse.Namespace, level: str) -> None:
+    """Noisy, both results and the clean image, and under them what each took out, stretched by 4 about gray."""
+    clean = read_pixels(image_files(options.data / "clean" / "set12")[0]).astype(np.float32) / 255
+    noisy = LEVELS[level].add(clean, np.random.RandomState(SEED))
+    shown = [noisy]
+    for objective in OBJECTIVES:
+        denoiser = Denoiser.load(options.out / f"{objective}-{level}" / "weights.safetensors")
+        shown.append(denoiser.denoise(noisy, normalize="none"))
+    shown.append(clean)
+    residuals = [0.5 + 4 * (image - clean) for image in shown]
+    rows = np.concatenate([np.concatenate(shown, 1), np.concatenate(residuals, 1)])
+    Image.fromarray((255 * rows.clip(0, 1)).astype(np.uint8)).save(options.out / f"picture-{level}.png")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--crop", type=int, default=96)
+    parser.add_argument("--phases", type=int, default=1)
+    parser.add_argument("--preset", default="fast")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--levels", nargs="+", default=["PG1", "PG3"])
+    parser.add_argument("--threads", type=int, default=0, help="0: every core")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    lines = []
+    for level in options.levels:
+        for objective in OBJECTIVES:
+            folder = train(options, objective, level)
+            score = against_clean(
+                Denoiser.load(folder / "weights.safetensors"), options.data / "clean" / "set12", level
+            )
+            lines.append(f"| {level} | {objective} | {score.psnr:.2f} / {score.ssim:.3f} |")
+            print(lines[-1], flush=True)
+        picture(options, level)
+    print("\n| noise | objective | Set12 |\n|---|---|---|\n" + "\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

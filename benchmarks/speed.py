@@ -1,0 +1,85 @@
+"""Speed of the networks, as ratios in one run: inference against the paper's network as its authors run it, and a
+training step against the paper's way.
+
+    python -m benchmarks.speed                 # both tables
+    python -m benchmarks.speed --no-training   # inference alone
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from model.config import ObjectiveConfig, TrainConfig, estimator_preset, network_preset
+from model.networks import MeanOnly, build_denoiser
+from model.trainer import Trainer
+
+SIDE = 768
+
+
+def fastest(work: Callable[[], object], repeats: int) -> float:
+    """Seconds of the fastest of `repeats` runs after one warm-up: the least disturbed by the rest of the machine."""
+    work()
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def inference(repeats: int) -> None:
+    """Seconds a megapixel, gray: the paper's network eager and contiguous, then each step towards ours."""
+    image = torch.rand(1, 1, SIDE, SIDE)
+    last = image.contiguous(memory_format=torch.channels_last)
+    megapixels = SIDE * SIDE / 1e6
+    rows: list[tuple[str, Callable[[], object]]] = []
+    for preset in ("paper", "fast"):
+        eager = MeanOnly(build_denoiser(network_preset(preset, 1)).eval())
+        laid = MeanOnly(build_denoiser(network_preset(preset, 1)).eval())
+        laid.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        rows.append((f"{preset}, eager", lambda network=eager: network(image)))  # type: ignore[misc]
+        rows.append((f"{preset}, channels_last", lambda network=laid: network(last)))  # type: ignore[misc]
+    print(f"\n| network | s/megapixel | times the paper's |\n|---|---|---|  ({torch.get_num_threads()} threads)")
+    reference = None
+    with torch.inference_mode():
+        for name, work in rows:
+            seconds = fastest(work, repeats) / megapixels
+            reference = reference or seconds
+            print(f"| {name} | {seconds:.3f} | {reference / seconds:.1f} |", flush=True)
+
+
+def training(repeats: int, slow: bool) -> None:
+    """Seconds a step of 4 crops of 128², Blind2Sound."""
+    rows = [("fast", 1), ("fast", 4), ("paper", 1)] + ([("paper", 16)] if slow else [])
+    images = [np.random.default_rng(0).integers(0, 255, (1, 180, 180)).astype(np.uint8)]
+    print("\n| network | phases K | s/step | images/s |\n|---|---|---|---|")
+    for preset, phases in rows:
+        config = TrainConfig(
+            network=network_preset(preset, 1, residual=False),
+            estimator=estimator_preset(preset, 1),
+            objective=ObjectiveConfig("blind2sound", phases=phases),
+            noise="PG1", steps=10_000,
+        )  # fmt: skip
+        trainer = Trainer(replace(config, fixed_noise=True), images)
+        seconds = fastest(trainer.train_step, max(1, repeats if phases < 16 else 1))
+        print(f"| {preset} | {phases} | {seconds:.2f} | {4 / seconds:.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=4)
+    parser.add_argument("--threads", type=int, default=0, help="0: every core")
+    parser.add_argument("--no-training", action="store_true")
+    parser.add_argument("--sixteen", action="store_true", help="time the paper's 16 phases too (minutes)")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    inference(options.repeats)
+    if not options.no_training:
+        training(options.repeats, options.sixteen)
