@@ -128,7 +128,8 @@ class WaitingRoom:
             if not self._waiters:  # those woken at the last tick have left meanwhile
                 continue
             try:
-                self._wake(await self._marks(list(self._waiters)))
+                asked = list(self._waiters)
+                self._wake(asked, await self._marks(asked))
             except Exception:
                 # The database may be restarting. The waiters' own timeouts bound the damage; the next tick asks again.
                 log.exception("polling for finished jobs failed")
@@ -138,9 +139,10 @@ class WaitingRoom:
         newest = max((waiter.since for waiters in self._waiters.values() for waiter in waiters), default=0.0)
         return max(min((time.monotonic() - newest) * TICK_SHARE, SLOWEST_TICK), self._fastest_tick)
 
-    def _wake(self, marks: Mapping[str, Mark]) -> None:
-        for job_id, waiters in list(self._waiters.items()):
+    def _wake(self, asked: Collection[str], marks: Mapping[str, Mark]) -> None:
+        """Wake whom the answer concerns. A job that came while the question was under way was not asked for."""
+        for job_id in asked:
             mark = marks.get(job_id, GONE)
-            for waiter in waiters:
+            for waiter in self._waiters.get(job_id, ()):
                 if waiter.concerned(mark):
                     waiter.woken.set()

@@ -20,7 +20,7 @@ REPORT = {
     "residual_histogram": {"edges": [-1.0, 0.0, 1.0], "counts": [5, 5]},
 }  # fmt: skip
 
-# DELETE removes a job's bytes and keeps its record for a while, by design; and a schema cannot say that random bytes are
+# DELETE removes a job's bytes and keeps its record for a while, by design; a schema cannot say that random bytes are
 # no image, that a crop lies outside of one, or that a result was deleted: all rightly refused.
 LEFT_OUT = "use_after_free,positive_data_acceptance"
 

@@ -16,10 +16,13 @@ class Database:
         self.queries = 0
         self.asked: list[set[str]] = []
         self.failing = 0
+        self.answering = asyncio.Event()
+        self.answering.set()
 
     async def __call__(self, job_ids: Collection[str]) -> Mapping[str, Mark]:
         self.queries += 1
         self.asked.append(set(job_ids))
+        await self.answering.wait()
         if self.failing:
             self.failing -= 1
             raise ConnectionError("the database restarts")
@@ -92,6 +95,25 @@ async def test_a_wait_ends_when_its_time_is_over(room: WaitingRoom, database: Da
 @in_room
 async def test_a_job_that_is_gone_wakes_its_waiters(room: WaitingRoom, database: Database) -> None:
     await room.final("never there", 20)
+
+
+@in_room
+async def test_a_waiter_who_comes_while_the_question_is_under_way_is_not_told_that_the_job_is_gone(
+    room: WaitingRoom, database: Database
+) -> None:
+    database.marks = {"a": Mark(1, final=False), "b": Mark(1, final=False)}
+    database.answering.clear()
+    first = asyncio.create_task(room.final("a", 20))
+    while database.asked == []:
+        await asyncio.sleep(0.001)
+    second = asyncio.create_task(room.final("b", 20))
+    await asyncio.sleep(0.01)
+    database.answering.set()
+    while len(database.asked) < 3:
+        await asyncio.sleep(0.001)
+    assert not first.done() and not second.done()
+    database.marks = {"a": Mark(2, final=True), "b": Mark(2, final=True)}
+    await asyncio.gather(first, second)
 
 
 @in_room
