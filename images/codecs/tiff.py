@@ -309,7 +309,7 @@ def _options(
 
 
 def _foreign(metadata: Metadata, info: ImageInfo) -> dict[str, Any]:
-    """tagging.Tags and layout for an image that came from another format."""
+    """Tags and layout for an image that came from another format."""
     order = ">" if metadata.exif.startswith(b"MM") else "<"  # of the EXIF values, which are copied as bytes
     tags = [(tagging.ICC, 7, metadata.icc)] if metadata.icc else []
     tags += [(tagging.XMP, 1, metadata.xmp)] if metadata.xmp else []
