@@ -49,6 +49,20 @@ class DenoiserNetwork(nn.Module):
     def features(self, noisy: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C + T, H, W)
         raise NotImplementedError
 
+    @property
+    def last_layer(self) -> nn.Conv2d:
+        """The layer whose outputs are mean and factor, in this order (each repeated for the sub-pixels it shuffles)."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def scale_covariance(self, ratio: float) -> None:
+        """Multiply Σ_x by `ratio`, by scaling the rows of the last layer that make A."""
+        layer = self.last_layer
+        entries = self.channels + covariance_entries(self.channels)
+        first = layer.out_channels // entries * self.channels
+        layer.weight[first:] *= ratio**0.5
+        layer.bias[first:] *= ratio**0.5  # type: ignore[index]
+
 
 class PaperUNet(DenoiserNetwork):
     """The authors' U-Net: five poolings, concatenated skips, 1×1 tail (method.md §2, reference size)."""
@@ -70,6 +84,12 @@ class PaperUNet(DenoiserNetwork):
             nn.Conv2d(2 * w, 2 * w, 1), _act(), nn.Conv2d(2 * w, 2 * w, 1), _act(),
             nn.Conv2d(2 * w, c + covariance_entries(c), 1),
         )  # fmt: skip
+
+    @property
+    def last_layer(self) -> nn.Conv2d:
+        layer = self.tail[-1]
+        assert isinstance(layer, nn.Conv2d)
+        return layer
 
     def features(self, noisy: Tensor) -> Tensor:
         x = noisy - 0.5  # (B, C, H, W)
@@ -128,6 +148,10 @@ class ShuffleUNet(DenoiserNetwork):
         with torch.no_grad():  # diagonal of A starts at a plausible posterior std, never at the singular 0
             for k in _diagonal_entries(c):
                 self.tail.bias.view(-1, 4)[c + k] = 0.03  # type: ignore[union-attr]
+
+    @property
+    def last_layer(self) -> nn.Conv2d:
+        return self.tail
 
     def features(self, noisy: Tensor) -> Tensor:
         h = self.head(F.pixel_unshuffle(noisy - 0.5, 2))  # (B, w0, H/2, W/2)

@@ -11,9 +11,10 @@ def curve_of(alpha: float, sigma: float, seed: int = 0, shrink: float = 0.0) -> 
     clean = rng.uniform(0.05, 0.95, 200_000).astype(np.float32)
     variance = (alpha * clean + sigma**2).astype(np.float32)
     noise = rng.normal(0, np.sqrt(variance)).astype(np.float32)
-    # y = x + n, and the posterior mean is x + e with e of variance shrink·n, E[(y − μ)²] = (1 − shrink)·n.
+    # μ = x + e with e of variance shrink·n, so E[(y − μ)²] = (1 − shrink)·n: the posterior variance is what is missing.
+    share = np.where(np.arange(clean.size) % 2, shrink, shrink / 4).astype(np.float32)
     curve = NoiseCurve()
-    curve.add(clean + np.sqrt(np.float32(1 - shrink)) * noise, clean, np.float32(shrink) * variance)
+    curve.add(clean + np.sqrt(1 - share) * noise, clean, share * variance)
     return curve
 
 
