@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse, Response
 from images.probe import ImageInfo
 from service import openapi, problems
 from service.downloads import serve
-from service.job_view import JobView, job_view
+from service.job_view import JobView
 from service.options import DenoiseOptions, DenoiseQuery, parse_options
 from service.parameters import Prefer
 from service.preferences import asks_for_images, quality, wait_seconds
@@ -92,8 +92,7 @@ async def denoise(
             problem.headers |= headers  # where the job is, and whether an earlier request made it
             raise
     finished = seconds is not None and job.state.final
-    positions = await to_thread.run_sync(services.jobs.queue_positions, [job.id])
-    view = job_view(job, base, positions.get(job.id))
+    view = await services.view(job, base)
     return JSONResponse(view.model_dump(mode="json"), status_code=200 if finished else 202, headers=headers)
 
 

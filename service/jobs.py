@@ -47,7 +47,7 @@ async def list_jobs(services: ServicesDep, base: BasePath, query: Annotated[List
     page = await to_thread.run_sync(
         lambda: services.jobs.page(DEFAULT_TENANT, query.kind, query.state, query.limit, query.cursor)
     )
-    positions = await _positions(services, page.jobs)
+    positions = await services.positions(page.jobs)
     views = [job_view(job, base, positions.get(job.id)) for job in page.jobs]
     return JobList(jobs=views, next_cursor=page.next_cursor)
 
@@ -64,7 +64,7 @@ async def get_job(
 ) -> JobView:
     """One job. With a wait, the answer is held until the job has ended or the time is over, whichever comes first."""
     seconds = wait_seconds(query.wait, prefer, services.settings.max_wait_seconds)
-    return await _view(services, await services.ended(job, seconds or 0.0), base)
+    return await services.view(await services.ended(job, seconds or 0.0), base)
 
 
 @router.get(
@@ -99,7 +99,7 @@ async def cancel_job(services: ServicesDep, base: BasePath, job: JobDep) -> JobV
             f"The job {job.state} already, so there is nothing to stop. DELETE removes its bytes."
         )
     job = await to_thread.run_sync(services.jobs.request_cancel, job.id, job.tenant)
-    return await _view(services, job, base)
+    return await services.view(job, base)
 
 
 @router.delete(
@@ -130,13 +130,3 @@ async def delete_job(services: ServicesDep, job: JobDep) -> Response:
 def _purge(services: Services, job: Job) -> None:
     services.jobs.purge(job.id)  # the row first: nobody starts to read bytes that are going
     services.blobs.delete_job(job.id)
-
-
-async def _view(services: Services, job: Job, base: str) -> JobView:
-    positions = await _positions(services, [job])
-    return job_view(job, base, positions.get(job.id))
-
-
-async def _positions(services: Services, jobs: list[Job]) -> dict[str, int]:
-    queued = [job.id for job in jobs if job.state is JobState.QUEUED]
-    return await to_thread.run_sync(services.jobs.queue_positions, queued) if queued else {}

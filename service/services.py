@@ -1,6 +1,6 @@
 """The clients that one gateway process owns, made and closed by the app's lifespan."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -10,12 +10,13 @@ from sqlalchemy import Engine
 
 from images.probe import Limits
 from service.bell import Bell
+from service.job_view import JobView, job_view
 from service.metrics import GatewayMetrics
 from service.waiting import Mark, Marks, WaitingRoom
 from store.blobs import Blobs
 from store.broker import Broker
 from store.database import connect
-from store.job import Job
+from store.job import Job, JobState
 from store.jobs import Jobs
 from store.models import Models
 from store.settings import Settings
@@ -42,6 +43,15 @@ class Services:
             return job
         await self.room.final(job.id, seconds)
         return await to_thread.run_sync(self.jobs.get, job.id, job.tenant)
+
+    async def positions(self, jobs: Sequence[Job]) -> dict[str, int]:
+        """Places in the queue of those of `jobs` that are queued, 1 is next."""
+        queued = [job.id for job in jobs if job.state is JobState.QUEUED]
+        return await to_thread.run_sync(self.jobs.queue_positions, queued) if queued else {}
+
+    async def view(self, job: Job, base: str) -> JobView:
+        """The job as the API shows it, with its place in the queue."""
+        return job_view(job, base, (await self.positions([job])).get(job.id))
 
     async def stop(self) -> None:
         """End the waits and close the clients."""

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -11,8 +11,11 @@ import structlog
 
 SLOWEST_TICK = 0.25
 TICK_SHARE = 0.03
-"""The tick is this share of the time that the most recent waiter has waited, between B2S_POLL_SECONDS and the bound
-above: a short job is answered within milliseconds of its end, a long one does not keep the database busy."""
+"""The tick is this share of a wait, between B2S_POLL_SECONDS and the bound above: a short job is answered within
+milliseconds of its end, and long ones do not keep the database busy. The wait is that of the newest waiter so far, or
+the shortest of the last few that ended, if that is longer."""
+
+REMEMBERED_WAITS = 8
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +58,7 @@ class WaitingRoom:
         self._poller: asyncio.Task[None] | None = None
         self._closed = False
         self._count = 0
+        self._past_waits: deque[float] = deque(maxlen=REMEMBERED_WAITS)
 
     def __len__(self) -> int:
         return self._count
@@ -98,6 +102,8 @@ class WaitingRoom:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await waiter.woken.wait()
+            if after_seq is None:
+                self._past_waits.append(time.monotonic() - waiter.since)
             return waiter.woken.is_set()
 
     @contextlib.contextmanager
@@ -136,8 +142,10 @@ class WaitingRoom:
                 await asyncio.sleep(1.0)
 
     def _tick(self) -> float:
-        newest = max((waiter.since for waiters in self._waiters.values() for waiter in waiters), default=0.0)
-        return max(min((time.monotonic() - newest) * TICK_SHARE, SLOWEST_TICK), self._fastest_tick)
+        now = time.monotonic()
+        newest = min((now - waiter.since for waiters in self._waiters.values() for waiter in waiters), default=0.0)
+        wait = max(newest, min(self._past_waits, default=0.0))
+        return max(min(wait * TICK_SHARE, SLOWEST_TICK), self._fastest_tick)
 
     def _wake(self, asked: Collection[str], marks: Mapping[str, Mark]) -> None:
         """Wake whom the answer concerns. A job that came while the question was under way was not asked for."""

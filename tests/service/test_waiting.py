@@ -52,9 +52,9 @@ async def test_a_thousand_waiters_share_one_query_a_tick(room: WaitingRoom, data
     names = [f"job_{n}" for n in range(1000)]
     database.marks = {name: Mark(1, final=False) for name in names}
     waits = [asyncio.create_task(room.final(name, 20)) for name in names]
-    await asyncio.sleep(0.2)
+    while not database.asked or database.asked[-1] != set(names):
+        await asyncio.sleep(0.001)
     assert len(room) == 1000
-    assert database.asked[-1] == set(names)
     before = database.queries
     database.marks = {name: Mark(2, final=True) for name in names}
     await asyncio.gather(*waits)
@@ -139,13 +139,24 @@ async def test_long_waits_are_looked_at_less_often(room: WaitingRoom, database: 
     database.marks["a"] = Mark(1, final=False)
     waiter = asyncio.create_task(room.final("a", 20))
     await asyncio.sleep(0)
-    for held in room._waiters["a"]:
-        held.since = time.monotonic() - 3600
-    before = database.queries
-    await asyncio.sleep(0.6)
-    assert database.queries - before <= 4  # a quarter of a second apart, and one that was under way
-    database.marks["a"] = Mark(2, final=True)
-    await waiter
+    (held,) = room._waiters["a"]
+    held.since = time.monotonic()
+    assert room._tick() == 0.005  # the fastest
+    held.since -= 2
+    assert 0.05 < room._tick() < 0.25
+    held.since -= 3600
+    assert room._tick() == 0.25  # the slowest
+    waiter.cancel()
+
+
+@in_room
+async def test_where_all_waits_are_long_a_new_waiter_does_not_quicken_the_tick(
+    room: WaitingRoom, database: Database
+) -> None:
+    room._past_waits.extend([30.0] * 8)
+    assert room._tick() == 0.25
+    room._past_waits.append(0.1)  # one short wait, and it is quick again
+    assert room._tick() == 0.005
 
 
 @in_room
