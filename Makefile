@@ -9,7 +9,7 @@ ifeq ($(TORCH),cpu)
 export PIP_EXTRA_INDEX_URL := $(strip $(PIP_EXTRA_INDEX_URL) https://download.pytorch.org/whl/cpu)
 endif
 BIN := .venv/bin
-ROOMS := service worker model images store launch
+ROOMS := service worker model images store launch client
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help install run test lint bench soak lock clean
