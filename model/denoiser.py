@@ -26,6 +26,7 @@ GPU_TILE = 2048
 SMALLEST_TILE = 128
 REPORT_PIXELS = 1 << 20  # sampled for the report; a larger sample changes no digit that is shown
 REPORT_WINDOW = 512
+CLIPPED_SHARE = 1e-4  # fewer pixels than this at an end of the range do not bend the noise curve
 
 
 @dataclass
@@ -293,23 +294,31 @@ class _Evidence:
             self.samples.append((noisy[window].copy(), mean[window].copy()))
         self.seen += 1
 
+    def _clipped_at(self, dtype: np.dtype[Any], at_low: float, at_high: float) -> tuple[float, float]:
+        """The normalised values at which pixels were cut off, infinite where hardly any were."""
+        low, high = -self.scaling.offset / self.scaling.scale, np.inf
+        if at_high > CLIPPED_SHARE:
+            high = (np.iinfo(dtype).max - self.scaling.offset) / self.scaling.scale
+        return (low if at_low > CLIPPED_SHARE else -np.inf), high
+
     def report(self, array: Array) -> Report:
+        at_low, at_high = _shares_at_ends(array)
         return report.measure(
             self.samples,
-            self.curve.fit(),
+            self.curve.fit(self._clipped_at(array.dtype, at_low, at_high)),
             posterior_variance=self.posterior / max(1, self.pixels),
-            clipped_share=_clipped_share(array),
+            clipped_share=at_low + at_high,
             normalisation=self.scaling,
         )
 
 
-def _clipped_share(array: Array) -> float:
-    """Share of values at the ends of an integer type's range; floats have no such ends."""
+def _shares_at_ends(array: Array) -> tuple[float, float]:
+    """Shares of values at either end of an unsigned type's range; other types have no such ends."""
     if array.dtype.kind != "u":
-        return 0.0
+        return 0.0, 0.0
     step = max(1, array.size // REPORT_PIXELS)
     values = array.reshape(-1)[:: step | 1]
-    return float(np.mean((values == 0) | (values == np.iinfo(array.dtype).max)))
+    return float(np.mean(values == 0)), float(np.mean(values == np.iinfo(array.dtype).max))
 
 
 def _add_in_place(pixels: Array, change: NDArray[np.float32]) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 BINS = 128
 LOW, HIGH = -0.25, 1.5  # means outside are counted in the end bins
 SMALLEST_COUNT = 32
+SMALLEST_POINTS = 4
 # Pixels whose posterior variance is at most this share of the usual one at their level are counted: where the denoiser
 # is sure, an error of its Σ_x weighs least. On BSD68 it took the median σ̂ at PG1 from 0.013 to 0.006 (true: 0.0002).
 SURE = 0.7
@@ -57,10 +58,14 @@ class NoiseCurve:
         self.mean += np.bincount(index, weights=flat, minlength=BINS)
         self.variance += np.bincount(index, weights=squares, minlength=BINS)
 
-    def fit(self) -> NoiseFit:
+    def fit(self, clipped_at: tuple[float, float] = (-np.inf, np.inf)) -> NoiseFit:
         """The line through the curve by iteratively reweighted least squares, α ≥ 0 and σ² ≥ 0.
 
         A point's weight is n / (2·v²), the inverse variance of a mean of n squared Gaussians of variance v.
+
+        Args:
+            clipped_at: normalised values at which the file cuts values off. Points within two standard deviations of
+                them are left out (if others remain): their variance is that of half a distribution.
         """
         enough = self.count >= min(SMALLEST_COUNT, self.count.max(initial=0))
         enough &= self.count > 0
@@ -68,6 +73,10 @@ class NoiseCurve:
         if not count.size:
             return NoiseFit(0.0, 0.0, count, count, count)
         mean, variance = self.mean[enough] / count, self.variance[enough] / count
+        reach = 2 * np.sqrt(variance)
+        whole = (mean - reach > clipped_at[0]) & (mean + reach < clipped_at[1])
+        if whole.sum() >= SMALLEST_POINTS:
+            mean, variance, count = mean[whole], variance[whole], count[whole]
         expected = np.full_like(variance, np.average(variance, weights=count))
         slope = intercept = 0.0
         for _ in range(10):

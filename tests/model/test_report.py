@@ -26,6 +26,16 @@ def test_the_line_through_the_curve_is_the_noise(alpha: float, sigma: float, shr
     assert fit.sigma == pytest.approx(sigma, abs=0.005)
 
 
+def test_clipped_ends_do_not_bend_the_line() -> None:
+    rng = np.random.default_rng(0)
+    clean = rng.uniform(0, 1, 400_000).astype(np.float32)
+    noisy = (clean + rng.normal(0, np.sqrt(0.01 * clean))).clip(0, 1).astype(np.float32)
+    curve = NoiseCurve()
+    curve.add(noisy, clean, np.zeros_like(clean))
+    assert curve.fit().alpha < 0.0096
+    assert curve.fit((0.0, 1.0)).alpha == pytest.approx(0.01, rel=0.03)
+
+
 def test_curve_of_nothing_is_no_noise() -> None:
     assert NoiseCurve().fit().alpha == 0.0
     flat = np.full((4, 4), 0.5, np.float32)
