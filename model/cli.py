@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from model import config, weights
+from model import noise as noise_range
 from model.data import Pixels, image_files, read_pixels, read_training_set, write_pixels
 from model.denoiser import Denoiser, base_model_for, estimate_with_spread
 from model.errors import ModelError
@@ -158,6 +159,9 @@ def train(
     threads: Annotated[int, typer.Option(help="CPU threads; 0 uses every core.")] = 0,
     checkpoint_seconds: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 60.0,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    about: Annotated[
+        str, typer.Option(help="Words for the model's card: which images, whose, under which terms.")
+    ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the configuration and stop.")] = False,
 ) -> None:
     """Train a denoiser; SIGTERM or Ctrl-C saves a checkpoint, the same command goes on with it."""
@@ -180,9 +184,16 @@ def train(
     pictures = read_training_set(images, channels, lambda path, why: screen.print(f"left out {path.name}: {why}"))
     trainer = Trainer(settings, pictures, _device(device), base.denoiser if base else None)
     card: dict[str, Any] = {
-        "trained_by": objective, "preset": preset, "noise": noise, "images": len(pictures), "seed": seed,
-        "crops_a_step": [batch, crop, crop], "started_from": start_from,
-    }  # fmt: skip
+        "trained_by": objective,
+        "preset": preset,
+        "noise": noise if noise != "blind" else {"alpha": noise_range.BLIND_ALPHA, "sigma": noise_range.BLIND_SIGMA},
+        "images": len(pictures),
+        "about": about,
+        "seed": seed,
+        "crops_a_step": [batch, crop, crop],
+        "started_from": start_from,
+        "versions": {"torch": torch.__version__},
+    }
     done = _train_with_bar(trainer, run, card, checkpoint_seconds)
     screen.print(f"{'done' if done else 'stopped'} at step {trainer.step}: {run / 'weights.safetensors'}")
 

@@ -99,6 +99,7 @@ class ObjectiveConfig:
         regulariser: weight of the Cramer Gaussian loss.
         regulariser_every: steps between two uses of it; its weight grows by as much.
         patch_stride: step between the patches of Chen's estimator.
+        beta: weight of a pixel's likelihood by its variance, 0 the paper's (see `losses.adaptive_revisible`).
     """
 
     name: str = "n2c"
@@ -109,6 +110,7 @@ class ObjectiveConfig:
     regulariser: float = 0.01
     regulariser_every: int = 4
     patch_stride: int = 2
+    beta: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -40,14 +40,22 @@ def noise_variance(mean: Tensor, noise: NoiseEstimate, visibility: float, enhanc
     return sigma2.view(shape) + noise.alpha.view(shape) * mean.detach().clamp_min(MEAN_FLOOR)
 
 
-def adaptive_revisible(noisy: Tensor, mean: Tensor, sigma_x: Tensor, noise: Tensor) -> Tensor:
+def adaptive_revisible(noisy: Tensor, mean: Tensor, sigma_x: Tensor, noise: Tensor, beta: float = 0.0) -> Tensor:
     """L_arv = ½·(y−μ)ᵀ·Σ_y⁻¹·(y−μ) + ½·log det Σ_y with Σ_y = Σ_x + diag(n), averaged over pixels (B, H, W).
 
     Args:
         noisy, mean, noise: (B, C, H, W).
         sigma_x: (B, T, H, W), Σ_x's upper triangle.
+        beta: weigh a pixel by stopgrad(tr Σ_y)^β over its mean (β-NLL, Seitzer et al., ICLR 2022, eq. 5). 0 is the
+            paper's likelihood, whose pull on a pixel's mean falls with its variance: dark pixels first. 1 pulls on all
+            means alike, as PSNR counts them; every β has the same minimum.
     """
-    return covariance.gaussian_nll(noisy - mean, covariance.add_diagonal(sigma_x, noise)).mean()
+    sigma_y = covariance.add_diagonal(sigma_x, noise)
+    nll = covariance.gaussian_nll(noisy - mean, sigma_y)
+    if not beta:
+        return nll.mean()
+    weight = covariance.diagonal_of(sigma_y).detach().sum(1) ** beta
+    return (nll * weight).mean() / weight.mean()
 
 
 def generalised_anscombe(noisy: Tensor, alpha: Tensor, sigma2: Tensor) -> Tensor:

@@ -108,7 +108,7 @@ class Blind2Sound:
             sigma_m = covariance.outer_gram(at_phase(factor_m, phase))
             sigma_x = revisible_covariance(sigma_m, at_phase(sigma_v, phase), lam)
             variance = noise_variance(mean, noise, lam, self.config.enhanced_noise)
-            terms.append(adaptive_revisible(at_phase(noisy, phase), mean, sigma_x, variance))
+            terms.append(adaptive_revisible(at_phase(noisy, phase), mean, sigma_x, variance, self.config.beta))
         return torch.stack(terms).mean()
 
 

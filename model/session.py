@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from model import checkpoint, weights
+from model.calibrate import calibrate_covariance
 from model.trainer import StepStats, Trainer
+
+CALIBRATION_BATCHES = 64
 
 
 def train_in_folder(
@@ -25,6 +28,7 @@ def train_in_folder(
 ) -> bool:
     """Train, or go on with the training that `folder` holds.
 
+    A supervised model's covariance is calibrated when the budget is used up.
     Leaves `stats.jsonl`, `step-*.ckpt` and, after every checkpoint, `weights.safetensors` (usable at any time).
 
     Args:
@@ -56,6 +60,10 @@ def train_in_folder(
                 last = time.monotonic()
 
         done = trainer.run(after_step, stopped.is_set)
+        if done and trainer.objective.needs_clean:
+            unseen = range(trainer.step, trainer.step + CALIBRATION_BATCHES)
+            ratio = calibrate_covariance(trainer.published(), (trainer.draw_batch(s, 1.0) for s in unseen))
+            card = card | {"covariance_scaled_by": round(ratio, 4)}
         save()
     return done
 

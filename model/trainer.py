@@ -117,7 +117,7 @@ class Trainer:
         started = time.perf_counter()
         config = self.config
         progress, lr = self.progress, self._set_learning_rate()
-        batch = self._draw_batch(progress)
+        batch = self.draw_batch(self.step, progress)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             loss, parts = self.objective(self.denoiser, self.estimator, batch)
         self.optimiser.zero_grad(set_to_none=True)
@@ -169,10 +169,11 @@ class Trainer:
     def _modules(self) -> list[tuple[str, nn.Module]]:
         return [("f", self.denoiser), ("g", self.estimator), ("average", self.average)]
 
-    def _draw_batch(self, progress: float) -> objectives.Batch:
+    def draw_batch(self, step: int, progress: float) -> objectives.Batch:
+        """The batch of a step, always the same one."""
         config = self.config
-        rng = np.random.default_rng((config.seed, self.step))
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + self.step)
+        rng = np.random.default_rng((config.seed, step))
+        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
         crops, _ = self.sampler.draw(config.batch, rng)
         if config.fixed_noise or config.noise == "none":
             noisy, clean = crops, None

@@ -69,7 +69,7 @@ def test_a_resumed_run_ends_with_the_same_weights(objective: str, fixed: bool) -
 def test_self_supervised_training_never_sees_a_clean_pixel() -> None:
     trainer = Trainer(replace(TINY, fixed_noise=True), pictures())
     assert trainer.sampler.images[0].dtype == np.float32
-    batch = trainer._draw_batch(0.0)
+    batch = trainer.draw_batch(0, 0.0)
     assert batch.clean is None
     assert np.std(trainer.sampler.images[0] - pictures()[0] / 255) > 0.05
     again = Trainer(replace(TINY, fixed_noise=True), pictures())
