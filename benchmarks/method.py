@@ -42,7 +42,10 @@ def train(options: argparse.Namespace, objective: str, level: str) -> Path:
         if stats.step % 100 == 0:
             print(folder.name, json.dumps(stats.to_dict()), flush=True)
 
-    train_in_folder(Trainer(config, images), folder, card={"trained_by": objective, "noise": level}, on_step=show)
+    if not train_in_folder(
+        Trainer(config, images), folder, card={"trained_by": objective, "noise": level}, on_step=show
+    ):
+        raise SystemExit(f"stopped; the same command goes on with {folder}")
     return folder
 
 
