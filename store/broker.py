@@ -44,6 +44,7 @@ def celery_app(settings: Settings) -> Celery:
             "health_check_interval": 10,
             "max_retries": 1,
         },
+        worker_cancel_long_running_tasks_on_connection_loss=True,  # of late acknowledgements only: we have none
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         worker_send_task_events=False,

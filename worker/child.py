@@ -8,6 +8,7 @@ from functools import cache
 
 import torch
 
+from images import sandbox
 from images.limits import Limits
 from store.blobs import Blobs
 from store.broker import Broker
@@ -26,11 +27,12 @@ from worker.warm_models import WarmModels
 
 @cache
 def denoise_runner() -> Runner:
-    """The runner of this process, with the shipped models registered and warm."""
+    """The runner of this process, with the shipped models registered and warm, and the decoder's helper up."""
     settings = load_settings()
     torch.set_num_threads(settings.denoise_threads or max(1, _cores() // settings.denoise_processes))
     engine, blobs, metrics = connect(settings.database), Blobs(settings.blobs), WorkerMetrics()
     register = Models(engine)
+    sandbox.shared().start()
     shipped = register_shipped(register, blobs)
     models = WarmModels(register, blobs, settings.device, settings.warm_models)
     for model_id in shipped[: settings.warm_models]:

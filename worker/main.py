@@ -77,11 +77,16 @@ class _Receivers:
         """Celery keeps weak references: hold on to this object."""
         signals.setup_logging.connect(self._keep_our_logs)
         signals.worker_init.connect(self._remember)
+        signals.worker_before_create_process.connect(self._keep_births_quiet)
         signals.worker_ready.connect(self._start)
         signals.worker_shutting_down.connect(self._tell_children)
 
     def _keep_our_logs(self, **_: Any) -> None:
         """A receiver here keeps Celery from setting up logs of its own."""
+
+    def _keep_births_quiet(self, **_: Any) -> None:
+        """billiard hands its children a log format of Celery's through this variable; a line of it is no JSON."""
+        os.environ.pop("_MP_FORK_LOGLEVEL_", None)
 
     def _remember(self, sender: Any, **_: Any) -> None:
         self._worker = sender

@@ -22,7 +22,7 @@ from store.migrate import upgrade
 from store.settings import Settings
 
 ROOT = Path(__file__).parent.parent.parent
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 300.0
 """How long anything may take before a test gives up: many times what it takes on a busy machine."""
 
 
