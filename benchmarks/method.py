@@ -33,7 +33,10 @@ def train(options: argparse.Namespace, objective: str, level: str) -> Path:
     config = TrainConfig(
         network=network_preset(options.preset, 1, residual=False),
         estimator=estimator_preset(options.preset, 1),
-        objective=ObjectiveConfig(objective, phases=options.phases, beta=options.beta),
+        objective=ObjectiveConfig(
+            objective, phases=options.phases, beta=options.beta,
+            visibility_start=options.visibility[0], visibility_end=options.visibility[1],
+        ),
         noise=level, fixed_noise=True, steps=options.steps, batch=4, crop=options.crop, seed=options.seed,
     )  # fmt: skip
     images = read_training_set(options.data / "clean" / "train400", 1)
@@ -71,6 +74,7 @@ def main() -> None:
     parser.add_argument("--crop", type=int, default=96)
     parser.add_argument("--phases", type=int, default=1)
     parser.add_argument("--beta", type=float, default=0.0, help="weight of a pixel's likelihood by its variance")
+    parser.add_argument("--visibility", type=float, nargs=2, default=(3.0, 11.0), help="Blind2Sound's first and last λ")
     parser.add_argument("--preset", default="fast")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--levels", nargs="+", default=["PG1", "PG3"])
