@@ -5,6 +5,7 @@ another with curl, and prints both.
 """
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ def main(
     side: Annotated[int, typer.Option(help="Height and width of each.")] = 64,
 ) -> None:
     """Measure and print."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # end as an exception does, service included
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for kind in ("warm", "b2s", "curl"):

@@ -10,7 +10,9 @@ It starts the whole service on free ports (or uses --url), and prints
 import asyncio
 import io
 import json
+import signal
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -38,6 +40,7 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure and print."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # end as an exception does, service included
     picture = noisy_png()
     with tempfile.TemporaryDirectory() as folder, _service(url, Path(folder)) as address:
         bare = time_bare(picture, repeats, report)
