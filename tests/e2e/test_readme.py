@@ -25,6 +25,7 @@ def checkout(tmp_path: Path) -> Path:
     """A folder that looks like a checkout to the commands, and takes what they write."""
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     (tmp_path / "b2s").symlink_to(ROOT / "b2s")
+    (tmp_path / ".venv").symlink_to(sys.prefix)
     return tmp_path
 
 
