@@ -73,13 +73,13 @@ def test_a_death_in_the_gateway(own: Cluster, faults: Path, small: bytes, point:
     assert [one.id for one in own.jobs.page("default").jobs] == [job.id]
 
 
-def test_a_death_in_the_sweep(faulty: Cluster, faults: Path, small: bytes) -> None:
-    job = faulty.store(small)
+def test_a_death_in_the_sweep(own: Cluster, faults: Path, small: bytes) -> None:
+    job = own.store(small)
     (faults / "sweeping").touch()
-    doomed = faulty.worker()
-    faulty.wait(lambda: not doomed.alive)
-    faulty.ready(faulty.worker())
-    _ended_once(faulty, faulty.finished(job))
+    doomed = own.worker(B2S_FAULTS=str(faults))
+    own.wait(lambda: not doomed.alive)
+    own.worker()
+    _ended_once(own, own.finished(job))
 
 
 def test_a_death_between_row_and_bytes_of_an_expired_job(tmp_path: Path, faults: Path, small: bytes) -> None:
