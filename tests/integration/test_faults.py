@@ -73,10 +73,12 @@ def test_a_death_in_the_gateway(own: Cluster, faults: Path, small: bytes, point:
     assert [one.id for one in own.jobs.page("default").jobs] == [job.id]
 
 
-def test_a_death_in_the_sweep(own: Cluster, faults: Path, small: bytes) -> None:
+def test_a_death_in_the_sweep(own: Cluster, tmp_path: Path, small: bytes) -> None:
     job = own.store(small)
-    (faults / "sweeping").touch()
-    doomed = own.worker(B2S_FAULTS=str(faults))
+    orders = tmp_path / "orders"  # of its own: workers of other tests sweep too, and would take the file away
+    orders.mkdir()
+    (orders / "sweeping").touch()
+    doomed = own.worker(B2S_FAULTS=str(orders))
     own.wait(lambda: not doomed.alive)
     own.worker()
     _ended_once(own, own.finished(job))
