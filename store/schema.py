@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
 from sqlalchemy import UniqueConstraint as Unique
 
 from store.database import UtcDateTime
@@ -26,6 +39,7 @@ jobs = Table(
     Column("cancel_requested", Boolean, nullable=False),
     # What was asked
     Column("model", String(200)),
+    Column("dataset_id", String(40)),  # no foreign key: the id is history once the dataset is deleted
     Column("options", JSON, nullable=False),
     Column("input", JSON, nullable=False),  # what the probe saw: format, width, height, channels, dtype, frames…
     Column("input_key", Text),
@@ -57,6 +71,8 @@ jobs = Table(
     Index("jobs_listing", "tenant", "id"),
     Index("jobs_leases", "state", "lease_until"),
     Index("jobs_expiry", "state", "expires_at"),
+    Index("jobs_dataset", "dataset_id"),
+    Index("jobs_model", "model", "state"),
 )
 
 job_events = Table(
@@ -83,4 +99,66 @@ models = Table(
     Column("sha256", String(64), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Index("models_listing", "tenant", "id"),
+)
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    # How much it may use; NULL: no bound
+    Column("requests_per_minute", Integer),
+    Column("unfinished_jobs", Integer),
+    Column("pixels_per_day", BigInteger),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", String(12), primary_key=True),  # the public part of b2s_<id>_<secret>
+    Column("tenant", String(64), ForeignKey("tenants.name"), nullable=False),
+    Column("digest", String(64), nullable=False),  # SHA-256 of the whole key
+    Column("scopes", JSON, nullable=False),
+    Column("label", String(200), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("revoked_at", UtcDateTime),
+)
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("tenant", String(64), primary_key=True),
+    Column("day", String(10), primary_key=True),  # UTC, YYYY-MM-DD
+    Column("kind", String(16), primary_key=True),
+    Column("accepted", BigInteger, nullable=False),
+    Column("accepted_pixels", BigInteger, nullable=False),  # what quotas count
+    Column("succeeded", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("canceled", BigInteger, nullable=False),
+    Column("pixels", BigInteger, nullable=False),  # of the jobs that succeeded
+    Column("worker_seconds", Float, nullable=False),
+)
+
+datasets = Table(
+    "datasets",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("name", String(200)),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("used_at", UtcDateTime, nullable=False),  # last image or job; B2S_DATASET_DAYS after it the set expires
+    Index("datasets_listing", "tenant", "id"),
+)
+
+dataset_images = Table(
+    "dataset_images",
+    metadata,
+    Column("dataset_id", String(40), ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", String(500), primary_key=True),
+    Column("key", Text, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("pixels", BigInteger, nullable=False),  # as the header says; 0 for an archive or what is no image
+    Column("sha256", String(64), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
 )
