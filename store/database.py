@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, DateTime, Dialect, Engine, Float, bindparam, create_engine, event, make_url
+from sqlalchemy import Connection, DateTime, Dialect, Engine, Float, String, bindparam, create_engine, event, make_url
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
@@ -99,3 +99,20 @@ def _from_now_sqlite(element: from_now, compiler: SQLCompiler, **options: Any) -
 @compiles(from_now, "postgresql")
 def _from_now_postgresql(element: from_now, compiler: SQLCompiler, **options: Any) -> str:
     return f"(clock_timestamp() + make_interval(secs => {compiler.process(element.clauses, **options)}))"
+
+
+class today(FunctionElement[str]):  # noqa: N801 - reads as the SQL function it is
+    """The day (UTC) by the database's clock, YYYY-MM-DD."""
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(today, "sqlite")
+def _today_sqlite(element: today, compiler: SQLCompiler, **options: Any) -> str:
+    return "strftime('%Y-%m-%d', 'now')"
+
+
+@compiles(today, "postgresql")
+def _today_postgresql(element: today, compiler: SQLCompiler, **options: Any) -> str:
+    return "to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD')"

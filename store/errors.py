@@ -4,12 +4,17 @@ StoreError
 ├── SettingsError        a variable has a value that cannot work
 ├── JobNotFound          no such job for this tenant
 ├── QueueFull            the backlog is at its bound; come back later
+│   └── TenantQueueFull  the tenant's share of it is
+├── QuotaExceeded        the tenant used up its pixels of the day
+├── TooManyJobs          the tenant has as many unfinished jobs as it may
 ├── IdempotencyConflict  the same key came with another body
 ├── BlobMissing          no bytes under this key
 └── BlobStoreError       the blob store did not do what was asked; trying again may help
 """
 
 from __future__ import annotations
+
+from datetime import datetime
 
 
 class StoreError(Exception):
@@ -38,6 +43,43 @@ class QueueFull(StoreError):
     def __init__(self, bound: int, retry_after: int) -> None:
         super().__init__(f"{bound} jobs are waiting already; try again in {retry_after} s.")
         self.bound = bound
+        self.retry_after = retry_after
+
+
+class TenantQueueFull(QueueFull):
+    """The tenant's share of the backlog is at its bound: others may still queue jobs."""
+
+    def __init__(self, bound: int, retry_after: int) -> None:
+        super().__init__(bound, retry_after)
+        self.args = (f"{bound} of your jobs are waiting already; try again in {retry_after} s.",)
+
+
+class QuotaExceeded(StoreError):
+    """The job is larger than what is left of the tenant's pixels of the day.
+
+    Attributes:
+        resets_at: when the next day begins (UTC).
+    """
+
+    def __init__(self, pixels_per_day: int, resets_at: datetime) -> None:
+        super().__init__(
+            f"Your {pixels_per_day:,} pixels a day do not leave room for this; GET /usage says how many are left. The "
+            f"next day begins at {resets_at:%Y-%m-%dT%H:%M:%SZ}; send a smaller image, or ask the operator for more."
+        )
+        self.resets_at = resets_at
+
+
+class TooManyJobs(StoreError):
+    """The tenant has as many queued and running jobs as it may.
+
+    Attributes:
+        retry_after: seconds after which trying again makes sense.
+    """
+
+    def __init__(self, bound: int, retry_after: int) -> None:
+        super().__init__(
+            f"You have {bound} unfinished jobs, as many as you may; wait for one to end, or cancel one of GET /jobs."
+        )
         self.retry_after = retry_after
 
 

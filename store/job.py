@@ -10,6 +10,8 @@ from typing import Any
 
 from sqlalchemy import RowMapping
 
+from store.tenants import Allowance
+
 DEFAULT_TENANT = "default"
 
 
@@ -86,6 +88,7 @@ class NewJob:
         input: what the probe saw, JSON-ready.
         input_key: blob key of the upload.
         pixels: width × height × frames, for bounds and metrics.
+        allowance: how much the tenant may use.
         body_hash: SHA-256 of body and options in hex, compared when an idempotency key comes again.
     """
 
@@ -98,6 +101,7 @@ class NewJob:
     unit: str = "tile"
     model: str | None = None
     tenant: str = DEFAULT_TENANT
+    allowance: Allowance = field(default_factory=Allowance)
     request_id: str | None = None
     idempotency_key: str | None = None
     body_hash: str | None = None

@@ -32,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
-from store import faults
+from store import faults, usage
 from store.database import from_now, single
 from store.errors import IdempotencyConflict, JobNotFound, QueueFull
 from store.job import (
@@ -80,11 +80,14 @@ class Jobs:
 
         Raises:
             QueueFull: B2S_MAX_QUEUED jobs of this kind wait already.
+            QuotaExceeded, TooManyJobs: it is more than the tenant's allowance.
             IdempotencyConflict: the tenant used the key before with another body.
         """
         try:
             with self._engine.begin() as connection:
-                job = self._insert(connection, new, self._next_turn(connection, new))
+                turn = self._next_turn(connection, new)
+                usage.accept(connection, new)
+                job = self._insert(connection, new, turn)
         except IntegrityError:
             if new.idempotency_key is None:
                 raise
@@ -454,6 +457,7 @@ class Jobs:
         if row is None:
             return None
         _record(connection, row, event)
+        usage.settle(connection, row)
         return Job.from_row(row)
 
 

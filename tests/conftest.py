@@ -15,6 +15,7 @@ from sqlalchemy import Engine, text
 from launch.redis_server import redis_server
 from store.database import connect
 from store.migrate import upgrade
+from store.schema import metadata
 from store.settings import Settings
 from tests.stores import Store, open_store
 
@@ -117,6 +118,6 @@ def _embedded(fixture: Callable[[str], Any], tmp_path: Path) -> Iterator[Store]:
 def _cluster(fixture: Callable[[str], Any], tmp_path: Path) -> Iterator[Store]:
     engine = fixture("postgres_engine")
     with engine.begin() as connection:
-        connection.execute(text("TRUNCATE jobs, job_events, models"))
+        connection.execute(text(f"TRUNCATE {', '.join(metadata.tables)}"))
     settings = Settings(data_dir=tmp_path, database_url=fixture("postgres_url"), blob_url=fixture("s3_url"))
     yield open_store(settings, engine)

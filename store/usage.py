@@ -1,0 +1,114 @@
+"""What tenants use: counted by day (UTC) and kind, in the transaction that accepts or ends the job, so nothing drifts.
+
+The row of a tenant's day is also the lock that makes its bounds exact: two requests that race for the last pixel of a
+quota meet there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Engine, RowMapping, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from store.database import single, today
+from store.errors import QuotaExceeded, TooManyJobs
+from store.job import FINAL, JobKind, JobState, NewJob
+from store.schema import jobs, usage
+
+c = usage.c
+UNFINISHED = [state for state in JobState if state not in FINAL]
+BUSY_RETRY_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class DayUsage:
+    """What a tenant used on a day with one kind of job.
+
+    Attributes:
+        accepted, succeeded, failed, canceled: jobs.
+        accepted_pixels: what quotas count; never given back.
+        pixels: of the jobs that succeeded.
+        worker_seconds: how long workers were busy with attempts that ended. A GPU worker runs one job a process, so
+            there these are GPU-seconds.
+    """
+
+    tenant: str
+    day: str
+    kind: JobKind
+    accepted: int
+    accepted_pixels: int
+    succeeded: int
+    failed: int
+    canceled: int
+    pixels: int
+    worker_seconds: float
+
+
+class Usage:
+    """Reads the counts. Every call is synchronous and safe from any thread."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def days(self, tenant: str, first: date, last: date) -> list[DayUsage]:
+        """A tenant's days from `first` to `last`, newest first; days without use are left out."""
+        within = c.day.between(first.isoformat(), last.isoformat())
+        query = select(usage).where(c.tenant == tenant, within).order_by(c.day.desc(), c.kind)
+        with single(self._engine) as connection:
+            rows = connection.execute(query).mappings()
+            return [DayUsage(**{**row, "kind": JobKind(row["kind"])}) for row in rows]
+
+    def accepted_today(self, tenant: str) -> tuple[date, int]:
+        """The database's day (UTC), and the pixels accepted on it so far."""
+        pixels = select(func.coalesce(func.sum(c.accepted_pixels), 0)).where(c.tenant == tenant, c.day == today())
+        with single(self._engine) as connection:
+            day, accepted = connection.execute(select(today(), pixels.scalar_subquery())).one()
+        return date.fromisoformat(day), int(accepted)
+
+
+def accept(connection: Connection, new: NewJob) -> None:
+    """Count a job that is being accepted, within what its tenant may use.
+
+    Raises:
+        QuotaExceeded: its pixels do not fit into what is left of the day.
+        TooManyJobs: the tenant has as many unfinished jobs as it may.
+    """
+    day = _add(connection, new.tenant, new.kind, {"accepted": 1, "accepted_pixels": new.pixels})
+    bounds = new.allowance
+    if bounds.pixels_per_day is not None:
+        spent = select(func.sum(c.accepted_pixels)).where(c.tenant == new.tenant, c.day == day)
+        if int(connection.execute(spent).scalar_one()) > bounds.pixels_per_day:
+            raise QuotaExceeded(bounds.pixels_per_day, resets_at(date.fromisoformat(day)))
+    if bounds.unfinished_jobs is not None:
+        mine = (jobs.c.kind.in_(list(JobKind)), jobs.c.state.in_(UNFINISHED), jobs.c.tenant == new.tenant)
+        if connection.execute(select(func.count()).where(*mine)).scalar_one() >= bounds.unfinished_jobs:
+            raise TooManyJobs(bounds.unfinished_jobs, BUSY_RETRY_SECONDS)
+
+
+def settle(connection: Connection, job: RowMapping) -> None:
+    """Count a job, as its row now is, if it has just ended."""
+    state = JobState(job["state"])
+    if not state.final:
+        return
+    seconds = sum(value for stage, value in job["timings"].items() if stage != "queued")
+    pixels = job["pixels"] if state is JobState.SUCCEEDED else 0
+    _add(connection, job["tenant"], JobKind(job["kind"]), {state.value: 1, "pixels": pixels, "worker_seconds": seconds})
+
+
+def resets_at(day: date) -> datetime:
+    """When the quota of a day gives way to the next one's."""
+    return datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
+
+
+def _add(connection: Connection, tenant: str, kind: JobKind, amounts: Mapping[str, Any]) -> str:
+    """Add to the tenant's row of today, made if missing; the day."""
+    zero = dict.fromkeys((name for name in c.keys() if name not in ("tenant", "day", "kind")), 0)  # noqa: SIM118
+    insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert
+    row = insert(usage).values(zero | dict(amounts) | {"tenant": tenant, "day": today(), "kind": kind})
+    grown = {name: c[name] + amount for name, amount in amounts.items()}
+    statement = row.on_conflict_do_update(index_elements=[c.tenant, c.day, c.kind], set_=grown).returning(c.day)
+    return str(connection.execute(statement).scalar_one())
