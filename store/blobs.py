@@ -1,8 +1,11 @@
 """Bytes under keys: a folder by default, S3, Google or Azure storage by URL. A key names its job and attempt.
 
-jobs/<job id>/input            the upload
+jobs/<job id>/input            the upload; of a fine-tune, the list of its files
+jobs/<job id>/files/<number>   a file of a fine-tune's upload
 jobs/<job id>/<attempt>/…      what one attempt made; counts only when the job's row names it
-models/<sha256>.safetensors    weights; never change
+jobs/<job id>/checkpoints/…    where a fine-tune can be taken up again, by any worker
+datasets/<set id>/<upload id>  an image of a dataset
+models/<name>.safetensors      weights, named by their SHA-256 (shipped) or the model's id (fine-tuned); never change
 """
 
 from __future__ import annotations
@@ -38,9 +41,27 @@ def attempt_key(job_id: str, attempt: int, name: str) -> str:
     return f"jobs/{job_id}/{attempt}/{name}"
 
 
-def weights_key(sha256: str) -> str:
-    """Key of a model's weights."""
-    return f"models/{sha256}.safetensors"
+def file_key(job_id: str, number: int) -> str:
+    """Key of a file of a fine-tune's upload."""
+    return f"jobs/{job_id}/files/{number:06d}"
+
+
+def checkpoints_prefix(job_id: str) -> str:
+    """Where the checkpoints of a fine-tune lie, whichever attempt wrote them."""
+    return f"jobs/{job_id}/checkpoints"
+
+
+def dataset_prefix(dataset_id: str) -> str:
+    """Where the bytes of a dataset lie."""
+    return f"datasets/{dataset_id}"
+
+
+def weights_key(name: str) -> str:
+    """Key of a model's weights. `name`: their SHA-256 for a shipped model, the model's id for a fine-tuned one.
+
+    A fine-tuned model's key is its own, so an attempt that failed may delete what it stored without a look at others.
+    """
+    return f"models/{name}.safetensors"
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import RowMapping
 
 from store.tenants import Allowance
+
+if TYPE_CHECKING:
+    from store.models import NewModel
 
 DEFAULT_TENANT = "default"
 
@@ -88,8 +91,10 @@ class NewJob:
         input: what the probe saw, JSON-ready.
         input_key: blob key of the upload.
         pixels: width × height × frames, for bounds and metrics.
-        allowance: how much the tenant may use.
         body_hash: SHA-256 of body and options in hex, compared when an idempotency key comes again.
+        allowance: how much the tenant may use.
+        model: id of the model that does the work; of a fine-tune, the one it starts from.
+        dataset_id: the dataset a fine-tune learns from, kept from being changed until the job has ended.
     """
 
     id: str
@@ -105,6 +110,7 @@ class NewJob:
     request_id: str | None = None
     idempotency_key: str | None = None
     body_hash: str | None = None
+    dataset_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,7 @@ class Outcome:
         result: JSON-ready facts about the result: `media_type`, `extension`, `bytes`, `sha256`, `model`,
             `alpha`, `sigma` (native units)…
         timings: seconds by stage.
+        model: the model that a fine-tune made; it exists from the moment at which the job has succeeded.
     """
 
     result_key: str | None
@@ -131,6 +138,7 @@ class Outcome:
     progress: Progress = field(default_factory=Progress)
     report_key: str | None = None
     picture_key: str | None = None
+    model: NewModel | None = None
 
 
 @dataclass(frozen=True)
@@ -146,6 +154,7 @@ class Job:
     lease_owner: str | None
     cancel_requested: bool
     model: str | None
+    dataset_id: str | None
     options: dict[str, Any]
     input: dict[str, Any]
     input_key: str | None

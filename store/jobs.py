@@ -32,9 +32,10 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
-from store import faults, usage
+from store import datasets, faults, models, usage
 from store.database import from_now, single
-from store.errors import IdempotencyConflict, JobNotFound, QueueFull
+from store.errors import IdempotencyConflict, JobNotFound, QueueFull, TenantQueueFull
+from store.ids import is_id
 from store.job import (
     FINAL,
     Created,
@@ -61,6 +62,7 @@ Where = Sequence[ColumnElement[bool]]
 Columns = ReadOnlyColumnCollection[str, Column[Any]]
 QUEUE_FULL_RETRY_SECONDS = 10
 RETRY_SECONDS = 2.0
+_CLAIM_LOCK = 0x6232_7363  # any number that no other program locks: "b2sc"
 
 
 class Jobs:
@@ -79,12 +81,16 @@ class Jobs:
         job comes one round after its last one, but never before the round that runs now.
 
         Raises:
-            QueueFull: B2S_MAX_QUEUED jobs of this kind wait already.
+            QueueFull: B2S_MAX_QUEUED jobs of this kind wait already. On PostgreSQL, requests that arrive together may
+                pass the bound by their number: a lock on every upload would cost more than a few rows.
+            TenantQueueFull: B2S_MAX_QUEUED_PER_TENANT of them are this tenant's.
             QuotaExceeded, TooManyJobs: it is more than the tenant's allowance.
             IdempotencyConflict: the tenant used the key before with another body.
+            ModelNotFound, DatasetNotFound: what the job needs was deleted meanwhile.
         """
         try:
             with self._engine.begin() as connection:
+                _take_what_it_needs(connection, new)
                 turn = self._next_turn(connection, new)
                 usage.accept(connection, new)
                 job = self._insert(connection, new, turn)
@@ -214,6 +220,7 @@ class Jobs:
             "started_at": from_now(),
         }
         with self._engine.begin() as connection:
+            self._await_other_claims(connection, kind)
             job = self._advance(connection, [c.id == candidate, c.state == JobState.QUEUED], values)
         if job is not None:
             faults.point("claimed")
@@ -247,6 +254,8 @@ class Jobs:
         faults.point("finishing")
         with self._engine.begin() as connection:
             finished = self._conclude(connection, job, values)
+            if outcome.model is not None and finished is not None and finished.state is JobState.SUCCEEDED:
+                models.publish(connection, outcome.model, job.tenant)
         faults.point("finished")
         return finished
 
@@ -363,13 +372,21 @@ class Jobs:
 
     def _next_turn(self, connection: Connection, new: NewJob) -> int:
         queued = (c.kind == new.kind, c.state == JobState.QUEUED)
-        mine = select(func.max(c.turn)).where(*queued, c.tenant == new.tenant).scalar_subquery()
-        length, running_round, my_last = connection.execute(
-            select(func.count(), func.min(c.turn), mine).select_from(jobs).where(*queued)
-        ).one()
-        if length >= self._settings.max_queued and not self._known_key(connection, new):
-            raise QueueFull(self._settings.max_queued, QUEUE_FULL_RETRY_SECONDS)
+        of_all = select(func.count(), func.min(c.turn)).where(*queued)
+        of_mine = select(func.count(), func.max(c.turn)).where(*queued, c.tenant == new.tenant)
+        length, running_round = connection.execute(of_all).one()
+        my_length, my_last = connection.execute(of_mine).one()
+        self._require_place(connection, new, length, my_length)
         return max(running_round or 0, -1 if my_last is None else my_last) + (my_last is not None)
+
+    def _require_place(self, connection: Connection, new: NewJob, length: int, my_length: int) -> None:
+        """Refuse a job that is one too many, unless it is not new at all."""
+        bound, my_bound = self._settings.max_queued, self._settings.max_queued_per_tenant
+        if (length < bound and my_length < my_bound) or self._known_key(connection, new):
+            return
+        if my_length >= my_bound:
+            raise TenantQueueFull(my_bound, QUEUE_FULL_RETRY_SECONDS)
+        raise QueueFull(bound, QUEUE_FULL_RETRY_SECONDS)
 
     def _known_key(self, connection: Connection, new: NewJob) -> bool:
         if new.idempotency_key is None:
@@ -388,6 +405,7 @@ class Jobs:
             "strikes": 0,
             "cancel_requested": False,
             "model": new.model,
+            "dataset_id": new.dataset_id,
             "options": dict(new.options),
             "input": dict(new.input),
             "input_key": new.input_key,
@@ -409,6 +427,11 @@ class Jobs:
         if job is None:
             raise JobNotFound(new.id)
         return job
+
+    def _await_other_claims(self, connection: Connection, kind: JobKind) -> None:
+        """With a cap, let one claim in at a time: two that count together would both find the last place free."""
+        if self._settings.max_running_per_tenant and connection.dialect.name == "postgresql":
+            connection.execute(select(func.pg_advisory_xact_lock(_CLAIM_LOCK, list(JobKind).index(kind))))
 
     def _next_in_turn(self, kind: JobKind) -> ScalarSelect[str]:
         waiting = jobs.alias("waiting").c
@@ -459,6 +482,14 @@ class Jobs:
         _record(connection, row, event)
         usage.settle(connection, row)
         return Job.from_row(row)
+
+
+def _take_what_it_needs(connection: Connection, new: NewJob) -> None:
+    """Keep model and dataset of a new job from being deleted under it. Base models are never deleted."""
+    if new.model is not None and is_id("mdl", new.model):
+        models.take(connection, new.model, new.tenant)
+    if new.dataset_id is not None:
+        datasets.take(connection, new.dataset_id, new.tenant)
 
 
 def _due(columns: Columns, kind: JobKind) -> list[ColumnElement[bool]]:

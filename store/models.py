@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, delete, insert, or_, select
+from sqlalchemy import Connection, Engine, delete, insert, or_, select
 
 from store.database import from_now, single
 from store.errors import StoreError
-from store.schema import models
+from store.job import FINAL
+from store.schema import jobs, models
 
 c = models.c
 
@@ -22,6 +23,35 @@ class ModelNotFound(StoreError):
     def __init__(self, model_id: str) -> None:
         super().__init__(f"There is no model {model_id}.")
         self.model_id = model_id
+
+
+class ModelInUse(StoreError):
+    """A job that has not ended works with the model."""
+
+    def __init__(self, model_id: str, job_id: str) -> None:
+        super().__init__(f"Job {job_id} uses model {model_id} and has not ended; cancel it first, or wait.")
+        self.job_id = job_id
+
+
+class ModelIsShipped(StoreError):
+    """A base model belongs to the program."""
+
+    def __init__(self, model_id: str) -> None:
+        super().__init__(f"{model_id} ships with the program and is everybody's; only fine-tuned models are deleted.")
+
+
+@dataclass(frozen=True)
+class NewModel:
+    """A model that a fine-tune made. Its row appears with the job's success, in one transaction, or not at all."""
+
+    id: str
+    name: str
+    channels: int
+    base_model: str | None
+    card: Mapping[str, Any]
+    weights_key: str
+    weights_bytes: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -96,6 +126,29 @@ class Models:
             raise ModelNotFound(model_id)
         return Model(**row)
 
+    def delete(self, model_id: str, tenant: str) -> Model:
+        """Forget a fine-tuned model and return what it was; its weights are deleted after that.
+
+        Raises:
+            ModelNotFound, ModelIsShipped, ModelInUse: it is still there.
+        """
+        model = self.get(model_id, tenant)
+        if model.tenant is None:
+            raise ModelIsShipped(model_id)
+        with self._engine.begin() as connection:
+            take(connection, model_id, tenant)
+            unfinished = select(jobs.c.id).where(jobs.c.model == model_id, jobs.c.state.not_in(FINAL)).limit(1)
+            job_id = connection.execute(unfinished).scalar()
+            if job_id is not None:
+                raise ModelInUse(model_id, job_id)
+            connection.execute(delete(models).where(c.id == model_id))
+        return model
+
+    def known_keys(self, keys: Sequence[str]) -> set[str]:
+        """Those of the blob keys that some model names; others are orphans."""
+        with single(self._engine) as connection:
+            return set(connection.execute(select(c.weights_key).where(c.weights_key.in_(keys))).scalars())
+
     def default_for(self, channels: int) -> Model:
         """The base model for images of so many channels: one made for them, else the gray one.
 
@@ -118,3 +171,22 @@ class Models:
         with single(self._engine) as connection:
             page = [Model(**row) for row in connection.execute(query).mappings()]
         return ModelPage(page[:limit], page[limit - 1].id if len(page) > limit else None)
+
+
+def publish(connection: Connection, new: NewModel, tenant: str) -> None:
+    """Enter a fine-tuned model, in the transaction in which its job succeeds."""
+    values = {name: getattr(new, name) for name in NewModel.__dataclass_fields__}
+    connection.execute(
+        insert(models).values(values | {"tenant": tenant, "card": dict(new.card), "created_at": from_now()})
+    )
+
+
+def take(connection: Connection, model_id: str, tenant: str) -> None:
+    """Keep a fine-tuned model from being deleted until this transaction ends; a job made in it keeps it from then on.
+
+    Raises:
+        ModelNotFound: it was deleted before.
+    """
+    found = select(c.id).where(c.id == model_id, c.tenant == tenant).with_for_update()
+    if connection.execute(found).first() is None:
+        raise ModelNotFound(model_id)

@@ -49,7 +49,10 @@ class Settings(BaseSettings):
 
     # Queue
     max_queued: Positive = Field(
-        2000, description="Jobs of a kind that may wait; more are refused with 503 and Retry-After."
+        10_000, description="Jobs of a kind that may wait; more are refused with 503 and Retry-After."
+    )
+    max_queued_per_tenant: Positive = Field(
+        2000, description="Of these, jobs of one tenant; more are refused with 429 and Retry-After."
     )
     max_running_per_tenant: int = Field(
         0, ge=0, description="Jobs of a kind one tenant may run at a time; 0: no bound."
@@ -71,8 +74,25 @@ class Settings(BaseSettings):
     shutdown_seconds: Positive = Field(
         20, description="Time a stopping worker gives its running job before handing it back."
     )
-    metrics_port: int = Field(9808, ge=0, le=65535, description="Port of the worker's /metrics; 0: none.")
-    metrics_host: str = Field("127.0.0.1", description="Address of the worker's /metrics.")
+    metrics_port: int = Field(9808, ge=0, le=65535, description="Port of the denoise worker's /metrics; 0: none.")
+    metrics_host: str = Field("127.0.0.1", description="Address of the workers' /metrics.")
+
+    # Fine-tuning
+    max_set_bytes: Positive = Field(20 * 2**30, description="Largest training set in bytes, as sent and unpacked.")
+    max_set_images: Positive = Field(10_000, description="Most files in a training set.")
+    min_set_pixels: Positive = Field(250_000, description="Fewest usable pixels that a fine-tune learns from.")
+    dataset_days: float = Field(30.0, gt=0, description="Days after its last use that a dataset is kept.")
+    finetune_minutes: float = Field(60.0, gt=0, description="Longest training that a request may ask for, in minutes.")
+    finetune_threads: int = Field(0, ge=0, description="CPU threads of a fine-tune; 0: all cores.")
+    finetune_nice: int = Field(
+        10, ge=0, le=19, description="Niceness of a fine-tune: it takes what denoise jobs leave of the CPU."
+    )
+    finetune_metrics_port: int = Field(
+        9809, ge=0, le=65535, description="Port of the fine-tune worker's /metrics; 0: none."
+    )
+    scratch_dir: str = Field(
+        "", description="Where a fine-tune keeps its decoded images; default: the temporary folder."
+    )
 
     # Logs
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
