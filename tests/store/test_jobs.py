@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import insert, select
 
-from store.errors import IdempotencyConflict, JobNotFound, QueueFull
+from store.errors import IdempotencyConflict, JobNotFound, QueueFull, TenantQueueFull
 from store.ids import new_id
 from store.job import Job, JobError, JobKind, JobState, Outcome, Progress, Signal
+from store.schema import jobs as rows
 from tests.stores import Store, new_job
 
 DENOISE = JobKind.DENOISE
@@ -109,6 +112,34 @@ def test_tenants_take_turns(store: Store) -> None:
     assert [_claimed(store).id for _ in range(3)] == [many[0], one, many[1]]
     late = store.queued(tenant="late").id
     assert store.jobs.queue_positions([late, many[2]]) == {many[2]: 1, late: 2}
+
+
+def test_ten_thousand_jobs_of_one_tenant_do_not_starve_another_s_single_one(store: Store) -> None:
+    first = store.queued(tenant="many")
+    with store.engine.begin() as connection:
+        row = dict(connection.execute(select(rows).where(rows.c.id == first.id)).mappings().one())
+        copies = [row | {"id": new_id("job"), "turn": turn} for turn in range(1, 10_000)]
+        connection.execute(insert(rows), copies)
+    jobs = store.with_settings(max_queued=20_000)
+    assert jobs.stats(DENOISE).queued == 10_000
+    for _ in range(3):  # each comes after no more than the one that runs, however many wait
+        one = jobs.create(new_job(tenant="one")).job
+        assert one.id in {_claimed(store).id, _claimed(store).id}
+
+
+def test_simultaneous_claims_do_not_pass_a_tenant_s_cap(store: Store) -> None:
+    jobs = store.with_settings(max_running_per_tenant=2)
+    for _ in range(12):
+        store.queued(tenant="many")
+    ready = threading.Barrier(6)
+
+    def claim(worker: int) -> bool:
+        ready.wait()
+        return jobs.claim(DENOISE, f"worker:{worker}") is not None
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sum(pool.map(claim, range(6))) == 2
+    assert jobs.stats(DENOISE).running == 2
 
 
 def test_a_tenant_at_its_cap_waits(store: Store) -> None:
@@ -302,6 +333,20 @@ def test_a_full_queue_refuses_but_still_knows_its_keys(store: Store) -> None:
     jobs.create(new_job(kind=JobKind.FINETUNE))
     jobs.claim(DENOISE, "w")
     jobs.create(new_job())
+
+
+def test_a_tenant_that_filled_its_share_leaves_the_door_open_for_others(store: Store) -> None:
+    jobs = store.with_settings(max_queued=3, max_queued_per_tenant=2)
+    first = jobs.create(new_job(tenant="many", idempotency_key="k", body_hash="a")).job
+    jobs.create(new_job(tenant="many"))
+    with pytest.raises(TenantQueueFull) as refused:
+        jobs.create(new_job(tenant="many"))
+    assert refused.value.retry_after > 0
+    assert jobs.create(new_job(tenant="many", idempotency_key="k", body_hash="a")).job.id == first.id
+    jobs.create(new_job(tenant="one"))
+    with pytest.raises(QueueFull) as full:
+        jobs.create(new_job(tenant="late"))
+    assert not isinstance(full.value, TenantQueueFull)
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
