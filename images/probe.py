@@ -13,7 +13,7 @@ from images.info import ImageInfo
 from images.limits import Limits
 from images.source import Input, Source
 
-__all__ = ["ImageError", "ImageInfo", "Limits", "probe", "sniff"]
+__all__ = ["ImageError", "ImageInfo", "Limits", "probe", "sniff", "sniff_archive"]
 
 DEFAULT_LIMITS = Limits()
 READ_FORMATS = "PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF, HEIC, DICOM, FITS, NPY or camera raw (DNG)"
@@ -42,6 +42,15 @@ def sniff(head: bytes) -> str | None:
     if head.startswith(b"SIMPLE  ="):
         return "fits"
     return None
+
+
+def sniff_archive(head: bytes) -> str | None:
+    """`zip`, `tar` or `gzip` for a file that starts with `head` (512 bytes suffice), or None."""
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return "zip"
+    if head.startswith(b"\x1f\x8b"):
+        return "gzip"
+    return "tar" if head[257:262] == b"ustar" else None
 
 
 def probe(data: Input, limits: Limits = DEFAULT_LIMITS) -> ImageInfo:
