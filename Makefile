@@ -12,14 +12,15 @@ BIN := .venv/bin
 ROOMS := service worker model images store launch client
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install run test lint bench soak lock clean
+.PHONY: help install run test lint bench soak faults lock clean
 help:
 	@echo "make install   build .venv from the lock (TORCH=cpu: small build of torch, no GPU)"
 	@echo "make run       start everything on http://127.0.0.1:8000 (HOST, PORT, B2S_DATA_DIR); Ctrl-C ends it"
 	@echo "make test      run the tests"
 	@echo "make lint      ruff and mypy"
 	@echo "make bench     measure the service"
-	@echo "make soak      the long fault and load tests"
+	@echo "make soak      half an hour under fire: nothing lost, memory flat"
+	@echo "make faults    220 randomised kill schedules over both stores"
 	@echo "make lock      write the lock files anew from pyproject.toml"
 	@echo "make clean     remove .venv and caches; data stays"
 
@@ -51,8 +52,11 @@ bench: .venv/.installed-dev
 	$(BIN)/python -m benchmarks.service $(ARGS)
 
 soak: .venv/.installed-dev
-	$(BIN)/python -m benchmarks.faults --schedules 100 --seed 1 --output benchmarks/faults-sqlite-folder.json $(ARGS)
-	$(BIN)/python -m benchmarks.faults --schedules 100 --seed 2 --store postgresql-s3 --output benchmarks/faults-postgresql-s3.json $(ARGS)
+	$(BIN)/python -m benchmarks.soak --minutes 30 --output benchmarks/soak.json $(ARGS)
+
+faults: .venv/.installed-dev
+	$(BIN)/python -m benchmarks.faults --schedules 110 --seed 1 --output benchmarks/faults.json $(ARGS)
+	$(BIN)/python -m benchmarks.faults --schedules 110 --seed 2 --store postgresql-s3 --output benchmarks/faults.json $(ARGS)
 
 # torch without the local version of a CPU build: the lock fits whichever build the machine's index offers.
 lock: .venv/.installed-dev

