@@ -9,12 +9,13 @@ from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.app import create_app
-from service.hosts import is_loopback
+from service.hosts import is_loopback, require_guarded
 from store.blobs import Blobs
 from store.database import connect
 from store.errors import SettingsError, StoreError
 from store.job import JobKind
 from store.jobs import Jobs
+from store.keys import Keys
 from store.logs import configure_logs
 from store.settings import Settings, load_settings
 
@@ -49,11 +50,11 @@ def main() -> int:
         configure_logs(settings)
         app = create_app(settings)
         listener = listen(settings)
-        require_store(settings)
+        asks_for_keys = require_store(settings)
     except StoreError as error:
         print(error, file=sys.stderr)
         return 1
-    _say_who_may_come(settings)
+    _say_who_may_come(settings, asks_for_keys)
     config = uvicorn.Config(
         app,
         log_config=None,  # store.logs formats every line
@@ -85,16 +86,19 @@ def listen(settings: Settings) -> socket.socket:
         ) from None
 
 
-def require_store(settings: Settings) -> None:
-    """Ask database and blob store once, so that a wrong setting is one sentence at start.
+def require_store(settings: Settings) -> bool:
+    """Ask database and blob store once, so that a wrong setting is one sentence at start; whether there are keys.
 
     Raises:
-        StoreError: one of them cannot be used.
+        StoreError: one of them cannot be used, or strangers could use the service.
     """
     engine = connect(settings.database)
     try:
         Jobs(engine, settings).stats(JobKind.DENOISE)
         Blobs(settings.blobs).check()
+        keys = Keys(engine)
+        require_guarded(settings, keys)
+        return keys.configured()
     except SQLAlchemyError as error:
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         raise SettingsError(
@@ -105,13 +109,16 @@ def require_store(settings: Settings) -> None:
         engine.dispose()
 
 
-def _say_who_may_come(settings: Settings) -> None:
-    if is_loopback(settings.host):
-        log.info("no key is configured: answering to this machine only", address=f"{settings.host}:{settings.port}")
+def _say_who_may_come(settings: Settings, asks_for_keys: bool) -> None:
+    address = f"{settings.host}:{settings.port}"
+    if asks_for_keys:
+        log.info("every request needs a key", address=address)
+    elif is_loopback(settings.host):
+        log.info("no key is configured: answering to this machine only", address=address)
     else:
         log.warning(
             "no key is configured: anyone who reaches this address may use the service (B2S_ALLOW_OPEN)",
-            address=f"{settings.host}:{settings.port}",
+            address=address,
         )
 
 

@@ -5,9 +5,11 @@ from contextlib import asynccontextmanager
 
 import structlog
 from anyio import to_thread
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
+from sqlalchemy.exc import SQLAlchemyError
 
 from service import denoise, errors, health, jobs, models, openapi, pages, results
+from service.access import identify
 from service.body_limit import BodyLimit
 from service.hosts import LoopbackHosts, is_loopback, require_guarded
 from service.metrics import GatewayMetrics
@@ -37,16 +39,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         settings: defaults to the environment's (`B2S_…`).
 
     Raises:
-        SettingsError: a variable has a value that cannot work, or would leave the service open to strangers.
+        SettingsError: a variable has a value that cannot work. At start, if the service would be open to strangers.
     """
     settings = settings or load_settings()
-    require_guarded(settings)
     metrics = GatewayMetrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         services = open_services(settings, metrics)
         app.state.services = services
+        await to_thread.run_sync(require_guarded, settings, services.keys)
         await to_thread.run_sync(register_shipped, services.models, services.blobs)
         services.room.start()
         try:
@@ -71,15 +73,25 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(BodyLimit, max_upload_bytes=settings.max_upload_bytes)
     app.add_middleware(errors.BugGuard)
     if is_loopback(settings.host):
-        app.add_middleware(LoopbackHosts)
+        app.add_middleware(LoopbackHosts, open=_open)
     app.add_middleware(RequestContext, metrics=metrics)
     return app
+
+
+async def _open(app: FastAPI) -> bool:
+    """Whether the gateway asks for no key; yes while the database cannot tell, so that nobody slips in."""
+    try:
+        return await to_thread.run_sync(app.state.services.gatekeeper.open)
+    except SQLAlchemyError:
+        return True
 
 
 def _add_routes(app: FastAPI) -> None:
     """Every route twice: as it is, and under /v1 for clients that pin a version."""
     routes = APIRouter()
-    for room in (denoise, jobs, results, models, health, pages):
+    for room in (denoise, jobs, results, models):
+        routes.include_router(room.router, dependencies=[Depends(identify)])
+    for room in (health, pages):  # for everybody, but for what asks for a scope itself
         routes.include_router(room.router)
     app.include_router(routes)
     app.include_router(routes, prefix="/v1", include_in_schema=False)

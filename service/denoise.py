@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse, Response
 
 from images.probe import ImageInfo
 from service import openapi, problems
+from service.access import DENOISE, Caller, CallerDep
 from service.downloads import serve
 from service.job_view import JobView
 from service.options import DenoiseOptions, DenoiseQuery, parse_options
@@ -18,7 +19,7 @@ from service.recording import record
 from service.results import result_file, result_headers
 from service.services import BasePath, Services, ServicesDep
 from service.uploads import receive_upload
-from store.job import DEFAULT_TENANT, Job, JobState
+from store.job import Job, JobState
 from store.models import Model, ModelNotFound
 
 router = APIRouter(tags=["denoise"])
@@ -49,6 +50,7 @@ Accept = Annotated[
     "/denoise",
     operation_id="denoise",
     summary="Denoise an image",
+    dependencies=[DENOISE],
     status_code=202,
     response_model=JobView,
     responses=openapi.DENOISE_RESPONSES,
@@ -57,6 +59,7 @@ Accept = Annotated[
 async def denoise(
     request: Request,
     services: ServicesDep,
+    caller: CallerDep,
     base: BasePath,
     query: Annotated[DenoiseQuery, Query()],
     idempotency_key: IdempotencyKey = None,
@@ -74,10 +77,10 @@ async def denoise(
         options = parse_options(upload.fields, query.given())
         info = await to_thread.run_sync(upload.probe, services.limits)
         _check_roi(options, info)
-        model = await to_thread.run_sync(_choose_model, services, options, info)
+        model = await to_thread.run_sync(_choose_model, services, caller, options, info)
         wants_image = seconds is not None and _wants_image(accept, options, info)
         job, replayed = await record(
-            services, upload, options, info, model.id, request.state.request_id, idempotency_key
+            services, caller, upload, options, info, model.id, request.state.request_id, idempotency_key
         )
     headers = {"Location": f"{base}/jobs/{job.id}"}
     if replayed:
@@ -96,7 +99,7 @@ async def denoise(
     return JSONResponse(view.model_dump(mode="json"), status_code=200 if finished else 202, headers=headers)
 
 
-def _choose_model(services: Services, options: DenoiseOptions, info: ImageInfo) -> Model:
+def _choose_model(services: Services, caller: Caller, options: DenoiseOptions, info: ImageInfo) -> Model:
     """The model asked for, or the base model that fits; refuses one that cannot take the image's channels."""
     if options.model is None:
         try:
@@ -104,7 +107,7 @@ def _choose_model(services: Services, options: DenoiseOptions, info: ImageInfo) 
         except ModelNotFound as error:
             raise problems.Unavailable(f"{error} The operator has to restore model/weights.") from error
     try:
-        model = services.models.get(options.model, DEFAULT_TENANT)
+        model = services.models.get(options.model, caller.tenant)
     except ModelNotFound as error:
         raise _refused_field("model", f"{error} GET /models lists those that exist.") from error
     if not model.fits(info.channels):

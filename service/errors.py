@@ -1,5 +1,7 @@
 """Turn every exception into a problem document, the framework's own included."""
 
+import math
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -14,7 +16,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import problems
 from service.problems import FieldError, Problem
-from store.errors import BlobMissing, BlobStoreError, JobNotFound, QueueFull, StoreError
+from store.errors import (
+    BlobMissing,
+    BlobStoreError,
+    JobNotFound,
+    QueueFull,
+    QuotaExceeded,
+    StoreError,
+    TenantQueueFull,
+    TooManyJobs,
+)
 from store.models import ModelNotFound
 
 METHODS = ("DELETE", "GET", "HEAD", "POST", "PUT")
@@ -90,13 +101,28 @@ async def _store(request: Request, exc: Exception) -> ProblemResponse:
             return respond(
                 request, problems.ResultGone("These bytes were deleted or have expired. Post the image again.")
             )
+        case TenantQueueFull():
+            headers = {"Retry-After": str(exc.retry_after)}
+            detail = f"{exc} The bound is B2S_MAX_QUEUED_PER_TENANT."
+            return respond(request, problems.TooManyQueued(detail, headers=headers))
         case QueueFull():
             headers = {"Retry-After": str(exc.retry_after)}
             return respond(request, problems.QueueFull(f"{exc} The bound is B2S_MAX_QUEUED.", headers=headers))
+        case QuotaExceeded():
+            return respond(request, quota_exceeded(exc))
+        case TooManyJobs():
+            return respond(request, problems.TooManyJobs(str(exc), headers={"Retry-After": str(exc.retry_after)}))
         case BlobStoreError():
             log.error("blob store failed", exc_info=exc)
             return respond(request, _unavailable("The blob store"))
     return _unexpected(request, exc)
+
+
+def quota_exceeded(refused: QuotaExceeded) -> problems.QuotaExceeded:
+    """The answer to a tenant that has used up its day, with the time at which the next one begins."""
+    seconds = max(math.ceil((refused.resets_at - datetime.now(UTC)).total_seconds()), 1)
+    resets_at = refused.resets_at.isoformat().replace("+00:00", "Z")
+    return problems.QuotaExceeded(str(refused), headers={"Retry-After": str(seconds)}, resets_at=resets_at)
 
 
 async def _database(request: Request, exc: Exception) -> ProblemResponse:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
 
 from service import metrics, openapi
+from service.access import ADMIN
 from service.services import Services, ServicesDep
 from store.errors import StoreError
 from store.job import JobKind
@@ -58,11 +59,15 @@ async def readyz(services: ServicesDep) -> Ready:
     "/metrics",
     operation_id="metrics",
     summary="Numbers for Prometheus",
+    dependencies=[ADMIN],
     response_class=Response,
     responses=openapi.METRICS_RESPONSES,
 )
 async def prometheus(services: ServicesDep) -> Response:
-    """Requests of this gateway, and the queue as the database has it. Workers serve their own (B2S_METRICS_PORT)."""
+    """Requests of this gateway, and the queue as the database has it. Workers serve their own (B2S_METRICS_PORT).
+
+    Where keys are asked for, this one needs the scope `admin`: the numbers are of all tenants together.
+    """
     body = await to_thread.run_sync(services.metrics.exposition, QueueCollector(services.jobs))
     return Response(body, media_type=metrics.CONTENT_TYPE)
 

@@ -1,6 +1,8 @@
 """Who may reach a gateway that asks for no key: loopback only, unless the operator says that it is guarded."""
 
 import ipaddress
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
@@ -8,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.problems import MEDIA_TYPE, HostRefused
 from store.errors import SettingsError
+from store.keys import Keys
 from store.settings import Settings
 
 
@@ -21,32 +24,36 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def require_guarded(settings: Settings) -> None:
-    """Refuse to start an open gateway where strangers can reach it.
+def require_guarded(settings: Settings, keys: Keys) -> None:
+    """Refuse to start an open gateway where strangers can reach it. Blocking.
 
     Raises:
-        SettingsError: HOST is not loopback and B2S_ALLOW_OPEN is not set.
+        SettingsError: HOST is not loopback, there is no key yet, and B2S_ALLOW_OPEN is not set.
     """
-    if not is_loopback(settings.host) and not settings.allow_open:
+    if not is_loopback(settings.host) and not settings.allow_open and not keys.configured():
         raise SettingsError(
-            f"HOST={settings.host} would let anyone who reaches this machine use the service, which asks for no key. "
-            "Set HOST=127.0.0.1, or B2S_ALLOW_OPEN=1 if a firewall or an authenticating proxy stands in front of it."
+            f"HOST={settings.host} would let anyone who reaches this machine use the service, which has no key yet. "
+            "Make one with `make key TENANT=…`, set HOST=127.0.0.1, or set B2S_ALLOW_OPEN=1 if a firewall or an "
+            "authenticating proxy stands in front of it."
         )
 
 
 class LoopbackHosts:
-    """Middleware: answer only requests for a loopback name.
+    """Middleware: answer only requests for a loopback name, for as long as no key is asked for.
 
-    Without it a web page could point a name of its own at 127.0.0.1 (DNS rebinding) and read the user's results.
+    Without it a web page could point a name of its own at 127.0.0.1 (DNS rebinding) and read the user's results. Such
+    a page has no key, so a gateway that asks for one may stand behind a proxy of any name.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, open: Callable[[Any], Awaitable[bool]]) -> None:
+        """`open` tells whether the gateway, given as its ASGI application, asks for no key."""
         self.app = app
+        self.open = open
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             host = _without_port(Headers(scope=scope).get("host", ""))
-            if host and not is_loopback(host):
+            if host and not is_loopback(host) and await self.open(scope["app"]):
                 await _refuse(host, scope, receive, send)
                 return
         await self.app(scope, receive, send)
@@ -61,7 +68,7 @@ def _without_port(host: str) -> str:
 async def _refuse(host: str, scope: Scope, receive: Receive, send: Send) -> None:
     problem = HostRefused(
         f"This server listens on loopback and answers to 127.0.0.1 and localhost, not to {host[:100]!r}. Use one of "
-        "those, or set HOST and B2S_ALLOW_OPEN=1 if it is meant to be reached from elsewhere."
+        "those, or make a key (`make key TENANT=…`) if it is meant to be reached from elsewhere."
     )
     body = problem.document(scope["state"]["request_id"])
     await JSONResponse(body, status_code=problem.status, media_type=MEDIA_TYPE)(scope, receive, send)

@@ -8,13 +8,15 @@ from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from service import openapi, problems
+from service.access import READ, CallerDep
 from service.events import event_stream, last_event_id
 from service.job_id import JobDep
 from service.job_view import EXAMPLE_ID, JobList, JobView, job_view
 from service.parameters import LastEventId, Prefer, WaitQuery
 from service.preferences import wait_seconds
 from service.services import BasePath, Services, ServicesDep
-from store.job import DEFAULT_TENANT, Job, JobKind, JobState
+from store.job import Job, JobKind, JobState
+from store.keys import Scope
 
 router = APIRouter(tags=["jobs"])
 
@@ -39,13 +41,16 @@ class ListQuery(BaseModel):
     "/jobs",
     operation_id="list_jobs",
     summary="List jobs",
+    dependencies=[READ],
     response_model=JobList,
     responses=openapi.responses(problems.InvalidRequest),
 )
-async def list_jobs(services: ServicesDep, base: BasePath, query: Annotated[ListQuery, Query()]) -> JobList:
+async def list_jobs(
+    services: ServicesDep, caller: CallerDep, base: BasePath, query: Annotated[ListQuery, Query()]
+) -> JobList:
     """Jobs, newest first."""
     page = await to_thread.run_sync(
-        lambda: services.jobs.page(DEFAULT_TENANT, query.kind, query.state, query.limit, query.cursor)
+        lambda: services.jobs.page(caller.tenant, query.kind, query.state, query.limit, query.cursor)
     )
     positions = await services.positions(page.jobs)
     views = [job_view(job, base, positions.get(job.id)) for job in page.jobs]
@@ -56,6 +61,7 @@ async def list_jobs(services: ServicesDep, base: BasePath, query: Annotated[List
     "/jobs/{job_id}",
     operation_id="get_job",
     summary="Get a job",
+    dependencies=[READ],
     response_model=JobView,
     responses=openapi.responses(problems.JobNotFound, problems.InvalidRequest),
 )
@@ -71,6 +77,7 @@ async def get_job(
     "/jobs/{job_id}/events",
     operation_id="get_job_events",
     summary="Follow a job",
+    dependencies=[READ],
     response_class=StreamingResponse,
     responses=openapi.EVENT_RESPONSES,
 )
@@ -92,8 +99,9 @@ async def get_job_events(services: ServicesDep, job: JobDep, last: LastEventId =
     response_model=JobView,
     responses=openapi.responses(problems.JobNotFound, problems.JobIsFinal),
 )
-async def cancel_job(services: ServicesDep, base: BasePath, job: JobDep) -> JobView:
+async def cancel_job(services: ServicesDep, caller: CallerDep, base: BasePath, job: JobDep) -> JobView:
     """Stop a job: at once if it is queued, within one tile if it is running. Asking twice is fine."""
+    caller.require(Scope(job.kind))
     if job.state.final and job.state is not JobState.CANCELED:
         raise problems.JobIsFinal(
             f"The job {job.state} already, so there is nothing to stop. DELETE removes its bytes."
@@ -110,11 +118,12 @@ async def cancel_job(services: ServicesDep, base: BasePath, job: JobDep) -> JobV
     response_class=Response,
     responses=openapi.responses(problems.JobNotFound, problems.JobIsRunning),
 )
-async def delete_job(services: ServicesDep, job: JobDep) -> Response:
+async def delete_job(services: ServicesDep, caller: CallerDep, job: JobDep) -> Response:
     """Remove upload, result and report. A job that has not ended is canceled first.
 
     Its record stays for a while, so the result answers 410 and not 404. Deleting twice is fine.
     """
+    caller.require(Scope(job.kind))
     if not job.state.final:
         job = await to_thread.run_sync(services.jobs.request_cancel, job.id, job.tenant)
         job = await services.ended(job, STOP_SECONDS)

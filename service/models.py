@@ -10,9 +10,9 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from service import openapi, problems
+from service.access import READ, CallerDep
 from service.downloads import StoredFile, serve
 from service.services import BasePath, ServicesDep
-from store.job import DEFAULT_TENANT
 from store.models import Model
 
 router = APIRouter(tags=["models"])
@@ -57,10 +57,11 @@ class ListQuery(BaseModel):
 
 async def find_model(
     services: ServicesDep,
+    caller: CallerDep,
     model_id: Annotated[str, Path(max_length=200, description="Id of a model.", examples=["base-gray"])],
 ) -> Model:
     """The model with the id of the path. Raises the store's ModelNotFound, answered as 404."""
-    return await to_thread.run_sync(services.models.get, model_id, DEFAULT_TENANT)
+    return await to_thread.run_sync(services.models.get, model_id, caller.tenant)
 
 
 ModelDep = Annotated[Model, Depends(find_model)]
@@ -70,11 +71,14 @@ ModelDep = Annotated[Model, Depends(find_model)]
     "/models",
     operation_id="list_models",
     summary="List models",
+    dependencies=[READ],
     responses=openapi.responses(problems.InvalidRequest),
 )
-async def list_models(services: ServicesDep, base: BasePath, query: Annotated[ListQuery, Query()]) -> ModelList:
+async def list_models(
+    services: ServicesDep, caller: CallerDep, base: BasePath, query: Annotated[ListQuery, Query()]
+) -> ModelList:
     """The models that jobs can use. Without the option `model`, the base model that fits the channels is taken."""
-    page = await to_thread.run_sync(services.models.page, DEFAULT_TENANT, query.limit, query.cursor)
+    page = await to_thread.run_sync(services.models.page, caller.tenant, query.limit, query.cursor)
     return ModelList(models=[_view(model, base) for model in page.models], next_cursor=page.next_cursor)
 
 
@@ -82,6 +86,7 @@ async def list_models(services: ServicesDep, base: BasePath, query: Annotated[Li
     "/models/{model_id}",
     operation_id="get_model",
     summary="Get a model",
+    dependencies=[READ],
     responses=openapi.responses(problems.ModelNotFound, problems.InvalidRequest),
 )
 async def get_model(model: ModelDep, base: BasePath) -> ModelView:
@@ -93,6 +98,7 @@ async def get_model(model: ModelDep, base: BasePath) -> ModelView:
     "/models/{model_id}/weights",
     operation_id="get_weights",
     summary="Download a model's weights",
+    dependencies=[READ],
     response_class=Response,
     responses=openapi.WEIGHTS_RESPONSES,
 )

@@ -78,6 +78,9 @@ DENOISE_RESPONSES: Responses = {
         problems.IdempotencyMismatch,
         problems.JobFailed,
         problems.JobDied,
+        problems.QuotaExceeded,
+        problems.TooManyJobs,
+        problems.TooManyQueued,
         problems.QueueFull,
         problems.Unavailable,
     ),
@@ -133,6 +136,17 @@ METRICS_RESPONSES: Responses = {
 }
 
 
+def _document_keys(schema: dict[str, Any]) -> None:
+    """Every operation that takes a key answers these too; it also works without one where none is asked for."""
+    answers = responses(problems.KeyMissing, problems.KeyRefused, problems.ScopeMissing, problems.RateLimited)
+    for operation in (operation for path in schema["paths"].values() for operation in path.values()):
+        if "security" in operation:
+            for status, answer in answers.items():
+                known = operation["responses"].setdefault(str(status), answer)
+                examples = known["content"][MEDIA_TYPE].get("examples", {})
+                examples |= answer["content"][MEDIA_TYPE].get("examples", {})
+
+
 def _denoise_body() -> dict[str, Any]:
     """Multipart with the options as fields, or the image's bytes alone with the options in the query."""
     form = DenoiseOptions.model_json_schema()
@@ -160,5 +174,6 @@ def document(app: FastAPI) -> dict[str, Any]:
         schemas["Problem"] = problem
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
+        _document_keys(schema)
         app.openapi_schema = schema
     return app.openapi_schema

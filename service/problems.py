@@ -2,6 +2,8 @@
 
     Problem
     ├── RequestRefused           400
+    ├── Unauthorized             401   KeyMissing · KeyRefused
+    ├── Forbidden                403   ScopeMissing
     ├── NotFound                 404   JobNotFound · ModelNotFound · ReportNotKept · ProblemNotFound
     ├── MethodNotAllowed         405
     ├── NotAcceptable            406
@@ -12,6 +14,7 @@
     ├── RangeNotSatisfiable      416
     ├── HostRefused              421
     ├── InvalidRequest           422   BrokenImage · IdempotencyMismatch · JobFailed
+    ├── TooManyRequests          429   RateLimited · QuotaExceeded · TooManyJobs · TooManyQueued
     ├── InternalError, JobDied   500
     └── Unavailable              503   QueueFull
 
@@ -91,6 +94,36 @@ class Problem(Exception):
             **self.members,
         )
         return document.model_dump(mode="json", exclude_none=True)
+
+
+class Unauthorized(Problem):
+    """The request carries no key that is valid here."""
+
+    slug, title, status = "unauthorized", "Key needed", 401
+
+
+class KeyMissing(Unauthorized):
+    """This server asks for a key: send `Authorization: Bearer b2s_…`. The operator makes keys."""
+
+    slug, title = "key-missing", "No key was sent"
+
+
+class KeyRefused(Unauthorized):
+    """The key is mistyped, expired or revoked. Check that all of it was copied, or ask the operator for another one."""
+
+    slug, title = "key-refused", "Key not valid"
+
+
+class Forbidden(Problem):
+    """The key is valid and may not do this."""
+
+    slug, title, status = "forbidden", "Not allowed", 403
+
+
+class ScopeMissing(Forbidden):
+    """The key lacks the scope that this route needs; `detail` names it. Ask the operator for a key that has it."""
+
+    slug, title = "scope-missing", "Scope missing"
 
 
 class NotFound(Problem):
@@ -235,6 +268,36 @@ class JobCanceled(Conflict):
     """The job that this request waited for was canceled by another request."""
 
     slug, title = "job-canceled", "The job was canceled"
+
+
+class TooManyRequests(Problem):
+    """You asked for more than your key allows; `Retry-After` says when there is room again."""
+
+    slug, title, status = "too-many-requests", "Too much asked", 429
+
+
+class RateLimited(TooManyRequests):
+    """More requests in a minute than you may send. Try again after `Retry-After` seconds; wait instead of polling."""
+
+    slug, title = "rate-limited", "Too many requests"
+
+
+class QuotaExceeded(TooManyRequests):
+    """The image does not fit into your pixels of the day, UTC; `resets_at` says when the next day begins."""
+
+    slug, title = "quota-exceeded", "Quota of the day used up"
+
+
+class TooManyJobs(TooManyRequests):
+    """You have as many unfinished jobs as your key allows. Wait for one to end, or cancel one."""
+
+    slug, title = "too-many-jobs", "Too many unfinished jobs"
+
+
+class TooManyQueued(TooManyRequests):
+    """So many of your jobs wait already that no more are taken. Nothing was kept; try again after `Retry-After`."""
+
+    slug, title = "too-many-queued", "Too many of your jobs are waiting"
 
 
 class RequestRefused(Problem):

@@ -12,19 +12,21 @@ from anyio import to_thread
 
 from images.probe import ImageInfo
 from service import problems
+from service.access import Caller
 from service.options import DenoiseOptions
 from service.services import Services
 from service.uploads import SPOOL_BYTES, Upload
 from store.blobs import input_key
 from store.errors import IdempotencyConflict, StoreError
 from store.ids import new_id
-from store.job import DEFAULT_TENANT, Job, JobKind, NewJob
+from store.job import Job, JobKind, NewJob
 
 log = structlog.get_logger(__name__)
 
 
 async def record(
     services: Services,
+    caller: Caller,
     upload: Upload,
     options: DenoiseOptions,
     info: ImageInfo,
@@ -36,7 +38,7 @@ async def record(
 
     Raises:
         IdempotencyMismatch: the key came before with another image or other options.
-        QueueFull, BlobStoreError: from the store; nothing is left behind.
+        QueueFull, QuotaExceeded, TooManyJobs, BlobStoreError: from the store; nothing is left behind.
     """
     new = NewJob(
         id=new_id("job"),
@@ -45,6 +47,8 @@ async def record(
         input=asdict(info) | {"media_type": info.media_type, "bytes": upload.size},
         input_key=None,
         pixels=info.pixels,
+        tenant=caller.tenant,
+        allowance=caller.allowance,
         model=model_id,
         request_id=request_id,
         idempotency_key=idempotency_key,
@@ -70,7 +74,7 @@ def _body_hash(upload: Upload, options: DenoiseOptions) -> str:
 
 def _store(services: Services, upload: Upload, new: NewJob) -> tuple[Job, bool]:
     if new.idempotency_key is not None and new.body_hash is not None:
-        earlier = services.jobs.find_replay(DEFAULT_TENANT, new.idempotency_key, new.body_hash)
+        earlier = services.jobs.find_replay(new.tenant, new.idempotency_key, new.body_hash)
         if earlier is not None:
             return earlier, True
     key = input_key(new.id)

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from service import openapi, problems
+from service.access import READ
 from service.downloads import StoredFile, gone, serve
 from service.job_id import JobDep
 from service.report_view import ReportView
@@ -20,11 +21,12 @@ router = APIRouter(tags=["results"])
 RETRY_SECONDS = "1"
 
 
-@router.head("/jobs/{job_id}/result", include_in_schema=False)
+@router.head("/jobs/{job_id}/result", include_in_schema=False, dependencies=[READ])
 @router.get(
     "/jobs/{job_id}/result",
     operation_id="get_result",
     summary="Get the result",
+    dependencies=[READ],
     response_class=Response,
     responses=openapi.RESULT_RESPONSES,
 )
@@ -37,6 +39,7 @@ async def get_result(request: Request, services: ServicesDep, job: JobDep) -> Re
     "/jobs/{job_id}/report",
     operation_id="get_report",
     summary="Get the noise report",
+    dependencies=[READ],
     response_model=ReportView,
     responses=openapi.REPORT_RESPONSES,
 )
@@ -50,6 +53,7 @@ async def get_report(services: ServicesDep, job: JobDep) -> Response:
     "/jobs/{job_id}/report.png",
     operation_id="get_report_picture",
     summary="Get the noise report as a picture",
+    dependencies=[READ],
     response_class=Response,
     responses=openapi.REPORT_PICTURE_RESPONSES,
 )

@@ -10,16 +10,20 @@ from sqlalchemy import Engine
 
 from images.probe import Limits
 from service.bell import Bell
+from service.gatekeeper import Gatekeeper
 from service.job_view import JobView, job_view
 from service.metrics import GatewayMetrics
+from service.rates import Rates
 from service.waiting import Mark, Marks, WaitingRoom
 from store.blobs import Blobs
 from store.broker import Broker
 from store.database import connect
 from store.job import Job, JobState
 from store.jobs import Jobs
+from store.keys import Keys
 from store.models import Models
 from store.settings import Settings
+from store.usage import Usage
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,10 @@ class Services:
     broker: Broker
     bell: Bell
     models: Models
+    usage: Usage
+    keys: Keys
+    gatekeeper: Gatekeeper
+    rates: Rates
     room: WaitingRoom
     metrics: GatewayMetrics
 
@@ -67,7 +75,7 @@ def open_services(settings: Settings, metrics: GatewayMetrics) -> Services:
         SettingsError: a URL among the settings cannot work.
     """
     engine = connect(settings.database)
-    jobs = Jobs(engine, settings)
+    jobs, keys = Jobs(engine, settings), Keys(engine)
     broker = Broker(settings)
     return Services(
         settings=settings,
@@ -78,6 +86,10 @@ def open_services(settings: Settings, metrics: GatewayMetrics) -> Services:
         broker=broker,
         bell=Bell(broker),
         models=Models(engine),
+        usage=Usage(engine),
+        keys=keys,
+        gatekeeper=Gatekeeper(keys, settings),
+        rates=Rates(),
         room=WaitingRoom(_marks_of(jobs), fastest_tick=settings.poll_seconds, on_count=metrics.set_waiters),
         metrics=metrics,
     )

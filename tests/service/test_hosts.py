@@ -4,13 +4,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import anyio
 import pytest
 
 from service.app import create_app
-from service.hosts import is_loopback
+from service.hosts import is_loopback, require_guarded
+from store.database import connect
 from store.errors import SettingsError
+from store.keys import Keys
+from store.migrate import upgrade
 from store.settings import Settings
-from tests.service.gateway import Running
+from tests.service.gateway import Running, free_port
 from tests.service.test_problems import problem_of
 
 ROOT = Path(__file__).parents[2]
@@ -28,10 +32,27 @@ def test_not_loopback(host: str) -> None:
     assert not is_loopback(host)
 
 
-def test_an_open_gateway_does_not_start_where_strangers_reach_it(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"HOST=0\.0\.0\.0.*B2S_ALLOW_OPEN=1"):
-        create_app(Settings(host="0.0.0.0", data_dir=tmp_path))
-    create_app(Settings(host="0.0.0.0", allow_open=True, data_dir=tmp_path))
+def test_a_gateway_without_keys_does_not_start_where_strangers_reach_it(tmp_path: Path) -> None:
+    keys = Keys(connect(f"sqlite:///{tmp_path / 'b2s.sqlite3'}"))
+    upgrade(connect(f"sqlite:///{tmp_path / 'b2s.sqlite3'}"))
+    with pytest.raises(SettingsError, match=r"HOST=0\.0\.0\.0.*make key.*B2S_ALLOW_OPEN=1"):
+        require_guarded(Settings(host="0.0.0.0"), keys)
+    require_guarded(Settings(host="0.0.0.0", allow_open=True), keys)
+    require_guarded(Settings(host="127.0.0.1"), keys)
+    keys.revoke(keys.create("acme").split("_")[1])
+    require_guarded(Settings(host="0.0.0.0"), keys)
+
+
+def test_every_way_to_start_looks_for_strangers(tmp_path: Path) -> None:
+    upgrade(connect(f"sqlite:///{tmp_path / 'b2s.sqlite3'}"))
+    app = create_app(Settings(host="0.0.0.0", data_dir=tmp_path))
+
+    async def start_app() -> None:
+        async with app.router.lifespan_context(app):
+            raise AssertionError("started")
+
+    with pytest.raises(SettingsError, match="B2S_ALLOW_OPEN"):
+        anyio.run(start_app)
 
 
 def test_a_web_page_cannot_reach_it_by_a_name_of_its_own(gateway: Running) -> None:
@@ -57,11 +78,14 @@ def start(tmp_path: Path, **changes: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_refused_start_is_one_sentence_that_names_the_variable(tmp_path: Path) -> None:
+    upgraded = tmp_path / "upgraded"
+    upgraded.mkdir()
+    upgrade(connect(f"sqlite:///{upgraded / 'b2s.sqlite3'}"))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         cases = {
             "PORT": start(tmp_path, PORT=port),
-            "B2S_ALLOW_OPEN": start(tmp_path, HOST="0.0.0.0"),
+            "B2S_ALLOW_OPEN": start(upgraded, HOST="0.0.0.0", PORT=str(free_port())),
             "B2S_MAX_PIXELS": start(tmp_path, B2S_MAX_PIXELS="many"),
             "B2S_DATABASE_URL": start(tmp_path, B2S_DATABASE_URL="mysql://x/y"),
             "store.migrate": start(tmp_path),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from store.job import JobKind
+from store.keys import Scope
 from tests.service.gateway import Running, running_gateway
 
 REPORT = {
@@ -27,7 +28,7 @@ LEFT_OUT = "use_after_free,positive_data_acceptance"
 
 @pytest.fixture
 def busy_gateway(tmp_path: Path) -> Iterator[Running]:
-    """A gateway whose jobs are finished as they come, every third one by failing."""
+    """A gateway that asks for keys, and whose jobs are finished as they come, every third one by failing."""
     with running_gateway(tmp_path, max_wait_seconds=0.2, max_queued=1_000_000) as gateway:
         stop = threading.Event()
 
@@ -50,10 +51,12 @@ def busy_gateway(tmp_path: Path) -> Iterator[Running]:
             worker.join()
 
 
-def test_no_500_and_no_answer_outside_its_schema(busy_gateway: Running, tmp_path: Path) -> None:
+def test_no_500_no_answer_outside_its_schema_and_none_without_a_key(busy_gateway: Running, tmp_path: Path) -> None:
+    key = busy_gateway.services.keys.create("default", [Scope.ADMIN])
     run = subprocess.run(
         [
             str(Path(sys.executable).with_name("schemathesis")), "run", f"{busy_gateway.url}/openapi.json",
+            f"--header=Authorization: Bearer {key}",
             "--max-examples=15", "--workers=2", "--seed=1", "--request-timeout=20", f"--exclude-checks={LEFT_OUT}",
             "--suppress-health-check=all", "--generation-database=none", "--no-color",
         ],
