@@ -2,18 +2,44 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from sqlalchemy import text
 
+from store.database import connect
+from tests.conftest import BUCKET
+from tests.e2e.clustered import clustered_service
 from tests.e2e.service_process import Service, running_service
 
 
-@pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One service for all tests of this folder; its worker loads torch once."""
-    with running_service(tmp_path_factory.mktemp("service")) as running:
-        yield running
+@pytest.fixture(scope="session", params=["one-machine", "cluster"])
+def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One service for all tests of this folder, as each kind of installation; its workers load torch once."""
+    if request.param == "one-machine":
+        with running_service(tmp_path_factory.mktemp("service")) as running:
+            yield running
+        return
+    postgres_url: str = request.getfixturevalue("postgres_url")
+    s3_environment: dict[str, str] = request.getfixturevalue("s3_environment")
+    redis_url: str = request.getfixturevalue("redis_url")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in s3_environment.items():
+            patch.setenv(name, value)
+        folder = tmp_path_factory.mktemp("clustered")
+        with clustered_service(folder, _database(postgres_url, "e2e"), f"s3://{BUCKET}/e2e", redis_url) as running:
+            yield running
 
 
 @pytest.fixture
 def http(service: Service) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=service.url, timeout=180) as client:
+    # No connection is kept, so that each request meets another gateway of a cluster.
+    limits = httpx.Limits(max_keepalive_connections=0)
+    with httpx.Client(base_url=service.url, timeout=180, limits=limits) as client:
         yield client
+
+
+def _database(server_url: str, name: str) -> str:
+    """URL of a new database on a PostgreSQL server: other tests empty the tables of the first one."""
+    engine = connect(server_url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return server_url.replace("/postgres?", f"/{name}?")

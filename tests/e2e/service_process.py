@@ -13,6 +13,8 @@ from pathlib import Path
 
 import httpx
 
+from store.blobs import Blobs
+
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 120.0
 STOP_SECONDS = 60.0
@@ -32,6 +34,7 @@ class Service:
     process: subprocess.Popen[bytes]
     data_dir: Path
     log: Path
+    blobs: Blobs
 
 
 @contextmanager
@@ -52,7 +55,8 @@ def running_service(data_dir: Path, **environment: str) -> Iterator[Service]:
             stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
     try:
-        service = Service(f"http://127.0.0.1:{port}", process, data_dir, log)
+        blobs = Blobs((data_dir.resolve() / "blobs").as_uri())
+        service = Service(f"http://127.0.0.1:{port}", process, data_dir, log, blobs)
         _await_ready(service)
         yield service
     finally:

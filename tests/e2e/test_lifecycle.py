@@ -7,6 +7,7 @@ import httpx
 
 from tests.e2e import pictures
 from tests.e2e.pictures import Picture
+from tests.e2e.service_process import Service
 
 
 def post(http: httpx.Client, picture: Picture, **options: Any) -> dict[str, Any]:
@@ -59,7 +60,7 @@ def test_cancel_while_it_runs(http: httpx.Client) -> None:
     assert http.get(f"/jobs/{job['id']}/result").status_code == 409
 
 
-def test_delete_while_it_runs_leaves_nothing(http: httpx.Client, service: Any) -> None:
+def test_delete_while_it_runs_leaves_nothing(http: httpx.Client, service: Service) -> None:
     job = post(http, pictures.many_tiles())
     with http.stream("GET", job["links"]["events"]) as events:
         for line in events.iter_lines():
@@ -70,7 +71,7 @@ def test_delete_while_it_runs_leaves_nothing(http: httpx.Client, service: Any) -
         deleted = http.delete(job["links"]["self"])
     assert deleted.status_code == 204
     assert http.get(job["links"]["self"]).json()["deleted_at"] is not None
-    assert not any(path.is_file() for path in (service.data_dir / "blobs" / "jobs" / job["id"]).rglob("*"))
+    assert list(service.blobs.below(f"jobs/{job['id']}")) == []
 
 
 def test_deleting_a_finished_job_makes_its_result_gone(http: httpx.Client) -> None:
