@@ -9,13 +9,14 @@ ifeq ($(TORCH),cpu)
 export PIP_EXTRA_INDEX_URL := $(strip $(PIP_EXTRA_INDEX_URL) https://download.pytorch.org/whl/cpu)
 endif
 BIN := .venv/bin
-ROOMS := service worker model images store launch client
+ROOMS := service worker model images store launch client ops
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install run test lint bench soak faults lock clean
+.PHONY: help install run key test lint bench soak faults lock clean
 help:
 	@echo "make install   build .venv from the lock (TORCH=cpu: small build of torch, no GPU)"
 	@echo "make run       start everything on http://127.0.0.1:8000 (HOST, PORT, B2S_DATA_DIR); Ctrl-C ends it"
+	@echo "make key       make an API key: TENANT=name [SCOPES=read,denoise,finetune]"
 	@echo "make test      run the tests"
 	@echo "make lint      ruff and mypy"
 	@echo "make bench     measure the service"
@@ -39,6 +40,11 @@ install: .venv/.installed
 
 run: install
 	@$(BIN)/python -m launch
+
+key: install
+	@test -n "$(TENANT)" || { echo "Whom is the key for? make key TENANT=name [SCOPES=read,denoise,finetune]" >&2; exit 1; }
+	@$(BIN)/python -m store.migrate
+	@$(BIN)/python -m ops keys create "$(TENANT)" $(if $(SCOPES),--scopes "$(SCOPES)")
 
 test: .venv/.installed-dev
 	$(BIN)/python -m pytest $(ARGS)

@@ -18,6 +18,7 @@ ALLOWED = {
     "images": {"images"},
     "store": {"store"},
     "launch": {"launch", "store"},
+    "ops": {"ops", "store"},
     "client": {"client"},
 }
 """What each room may import of this repository: a room's name stands for all of it."""

@@ -1,0 +1,27 @@
+"""`python -m ops`: the operator's commands on the store that the environment's settings (`B2S_…`) name."""
+
+import sys
+
+import typer
+
+from ops import keys, tenants
+from store.errors import StoreError
+
+app = typer.Typer(
+    help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+)
+
+
+def main() -> None:
+    """Run one command; an error that a person can mend is one line and exit status 1."""
+    app.add_typer(keys.app, name="keys")
+    app.add_typer(tenants.app, name="tenants")
+    try:
+        app()
+    except StoreError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()
