@@ -1,10 +1,11 @@
 import struct
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.service.gateway import Running, png
+from tests.service.gateway import Running, png, running_gateway
 from tests.service.test_problems import problem_of
 
 
@@ -183,6 +184,17 @@ def test_a_form_with_too_many_or_too_long_fields_is_refused(gateway: Running) ->
 def test_webhooks_are_not_there_yet(gateway: Running) -> None:
     answer = gateway.http.post("/denoise", files={"image": png()}, data={"webhook_url": "https://example.org"})
     assert problem_of(answer, 422, "invalid-request")["errors"][0]["field"] == "webhook_url"
+
+
+def test_a_tenant_s_full_share_says_when_to_come_back_and_keeps_nothing(tmp_path: Path) -> None:
+    with running_gateway(tmp_path, max_queued_per_tenant=2) as gateway:
+        for _ in range(2):
+            gateway.post()
+        before = kept(gateway)
+        answer = gateway.http.post("/denoise", files={"image": png()})
+        problem_of(answer, 429, "too-many-queued")
+        assert int(answer.headers["retry-after"]) > 0
+        assert kept(gateway) == before
 
 
 def test_a_full_queue_says_when_to_come_back_and_keeps_nothing(gateway: Running) -> None:
