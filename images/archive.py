@@ -176,7 +176,7 @@ def _tar(file: IO[bytes], kind: str, target: Path, limits: ArchiveLimits) -> Ite
     files = 0
     with tarfile.TarFile(fileobj=forward, mode="r") as archive:  # type: ignore[arg-type]  # reads, seeks and tells
         while (entry := archive.next()) is not None:
-            archive.members = []  # it would remember every one of a million
+            archive.members = []  # type: ignore[attr-defined]  # it would remember every one of a million
             files += not entry.isdir()
             limits.check_files(files)
             if entry.isdir() or _hidden(entry.name):

@@ -8,7 +8,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 
-from service import denoise, errors, health, jobs, models, openapi, pages, results
+from service import datasets, denoise, errors, finetune, health, jobs, models, openapi, pages, results
 from service.access import identify
 from service.body_limit import BodyLimit
 from service.hosts import LoopbackHosts, is_loopback, require_guarded
@@ -22,6 +22,8 @@ VERSION = "0.1.0"
 
 TAGS = [
     {"name": "denoise", "description": "Send an image, get it back clean."},
+    {"name": "finetune", "description": "Make a model for your images, from noisy images alone."},
+    {"name": "datasets", "description": "Sets of images to learn from, filled an image at a time."},
     {"name": "jobs", "description": "Follow, cancel and delete what was started."},
     {"name": "results", "description": "Fetch what a job made."},
     {"name": "models", "description": "What a job can be run with."},
@@ -49,6 +51,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         services = open_services(settings, metrics)
         app.state.services = services
         await to_thread.run_sync(require_guarded, settings, services.keys)
+        await to_thread.run_sync(services.gatekeeper.open)
         await to_thread.run_sync(register_shipped, services.models, services.blobs)
         services.room.start()
         try:
@@ -70,7 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     errors.install_handlers(app)
     # Added last is outermost: every answer, a refused host's included, carries a request id and is counted.
-    app.add_middleware(BodyLimit, max_upload_bytes=settings.max_upload_bytes)
+    app.add_middleware(BodyLimit, max_upload_bytes=settings.max_upload_bytes, max_set_bytes=settings.max_set_bytes)
     app.add_middleware(errors.BugGuard)
     if is_loopback(settings.host):
         app.add_middleware(LoopbackHosts, open=_open)
@@ -89,7 +92,7 @@ async def _open(app: FastAPI) -> bool:
 def _add_routes(app: FastAPI) -> None:
     """Every route twice: as it is, and under /v1 for clients that pin a version."""
     routes = APIRouter()
-    for room in (denoise, jobs, results, models):
+    for room in (denoise, finetune, datasets, jobs, results, models):
         routes.include_router(room.router, dependencies=[Depends(identify)])
     for room in (health, pages):  # for everybody, but for what asks for a scope itself
         routes.include_router(room.router)

@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
+from dataclasses import dataclass
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.problems import ContentTooLarge
+from service.problems import ContentTooLarge, SetTooLarge
 
 FORM_OVERHEAD_BYTES = 64 * 1024
 """Room for multipart boundaries, part headers and option fields around the file, so that the limit is the file's."""
@@ -17,6 +18,24 @@ LINGER_SECONDS = 2.0
 answer after it has written everything would otherwise see a reset connection and no reason."""
 
 
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """How many bytes a body may have, and the setting that says so."""
+
+    bytes: int
+    setting: str
+
+    def broken(self, size: int | None = None) -> ContentTooLarge:
+        """The refusal of a body of `size` bytes (None: unknown, it was cut off while streaming)."""
+        if self.setting == "B2S_MAX_UPLOAD_BYTES":
+            return too_large(self.bytes, size)
+        actual = f"{size:,} bytes" if size is not None else f"more than {self.bytes:,} bytes"
+        return SetTooLarge(
+            f"The training set has {actual}; at most {self.bytes:,} are taken here (setting {self.setting}). Fewer "
+            "images do as well: a few hundred are plenty."
+        )
+
+
 class BodyLimit:
     """ASGI middleware that raises `ContentTooLarge` inside the app as soon as a body is known to exceed the limit.
 
@@ -25,36 +44,39 @@ class BodyLimit:
     plain text, past the exception handlers, which is why it is not used.
     """
 
-    def __init__(self, app: ASGIApp, max_upload_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_upload_bytes: int, max_set_bytes: int) -> None:
+        """A training set may have `max_set_bytes`, every other body `max_upload_bytes`."""
         self.app = app
-        self.max_upload_bytes = max_upload_bytes
+        self.upload = Bound(max_upload_bytes, "B2S_MAX_UPLOAD_BYTES")
+        self.training_set = Bound(max_set_bytes, "B2S_MAX_SET_BYTES")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        body = _LimitedBody(self.max_upload_bytes, Headers(scope=scope), receive)
+        bound = self.training_set if scope["path"].endswith("/finetune") else self.upload
+        body = _LimitedBody(bound, Headers(scope=scope), receive)
         await self.app(scope, body.receive, _closing_send(send, body))
 
 
 class _LimitedBody:
     """The receiving side of one request, counted."""
 
-    def __init__(self, max_upload_bytes: int, headers: Headers, receive: Receive) -> None:
+    def __init__(self, bound: Bound, headers: Headers, receive: Receive) -> None:
         declared = headers.get("content-length", "")
         self._declared = int(declared) if declared.isdecimal() else None
-        self._max_upload_bytes = max_upload_bytes
-        self._limit = max_upload_bytes + FORM_OVERHEAD_BYTES
+        self._bound = bound
+        self._limit = bound.bytes + FORM_OVERHEAD_BYTES
         self._receive = receive
         self._received = 0
         self.ended = False
 
     async def receive(self) -> Message:
         if self._declared is not None and self._declared > self._limit:
-            raise too_large(self._max_upload_bytes, self._declared)
+            raise self._bound.broken(self._declared)
         message = await self._next()
         if self._received > self._limit:
-            raise too_large(self._max_upload_bytes)
+            raise self._bound.broken()
         return message
 
     async def discard(self) -> None:

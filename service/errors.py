@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import problems
 from service.problems import FieldError, Problem
+from store.datasets import DatasetFull, DatasetInUse, DatasetNotFound, ImageNotFound
 from store.errors import (
     BlobMissing,
     BlobStoreError,
@@ -26,7 +27,7 @@ from store.errors import (
     TenantQueueFull,
     TooManyJobs,
 )
-from store.models import ModelNotFound
+from store.models import ModelInUse, ModelIsShipped, ModelNotFound
 
 METHODS = ("DELETE", "GET", "HEAD", "POST", "PUT")
 RETRY_SECONDS = "5"
@@ -97,6 +98,18 @@ async def _store(request: Request, exc: Exception) -> ProblemResponse:
             return respond(request, problems.JobNotFound(f"{exc} GET /jobs lists those that exist."))
         case ModelNotFound():
             return respond(request, problems.ModelNotFound(f"{exc} GET /models lists those that exist."))
+        case DatasetNotFound():
+            return respond(request, problems.DatasetNotFound(f"{exc} GET /datasets lists those that exist."))
+        case ImageNotFound():
+            return respond(request, problems.DatasetImageNotFound(f"{exc} GET /datasets/{{id}}/images lists them."))
+        case ModelInUse():
+            return respond(request, problems.ModelInUse(str(exc), job_id=exc.job_id))
+        case ModelIsShipped():
+            return respond(request, problems.ModelIsShipped(str(exc)))
+        case DatasetInUse():
+            return respond(request, problems.DatasetInUse(str(exc), job_id=exc.job_id))
+        case DatasetFull():
+            return respond(request, problems.SetTooLarge(f"{exc} Make another dataset, or ask for more room."))
         case BlobMissing():
             return respond(
                 request, problems.ResultGone("These bytes were deleted or have expired. Post the image again.")

@@ -1,5 +1,6 @@
 """A job as the API shows it."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +17,11 @@ class ProgressView(BaseModel):
     done: int = Field(description="Units done.", examples=[3])
     total: int | None = Field(description="Units in all; null until known.", examples=[16])
     unit: str = Field(description="What is counted.", examples=["tile"])
+    detail: Mapping[str, Any] = Field(
+        default_factory=dict,
+        description="Of a fine-tune: seconds left, loss parts, α̂, σ̂, held-out score. The events carry all points.",
+        examples=[{"seconds_left": 240.0, "alpha": 0.011, "sigma": 0.004, "score": -1.91, "base_score": -1.87}],
+    )
 
 
 class ErrorView(BaseModel):
@@ -49,7 +55,10 @@ class JobView(BaseModel):
     queue_position: int | None = Field(description="1 is next; null unless queued.", ge=1, examples=[None])
     attempt: int = Field(description="How many times a worker has taken it.", ge=0, examples=[1])
     cancel_requested: bool = Field(description="Whether it was asked to stop.")
-    model: str | None = Field(description="Model that does the work.", examples=["base-gray"])
+    model: str | None = Field(
+        description="Model that does the work; of a fine-tune, the one it starts from.", examples=["base-gray"]
+    )
+    dataset_id: str | None = Field(description="Dataset that a fine-tune learns from.", examples=[None])
     options: dict[str, Any] = Field(description="The options it runs with, defaults filled in.")
     input: dict[str, Any] = Field(
         description="What the header of the upload says.",
@@ -84,12 +93,13 @@ def job_view(job: Job, base: str, queue_position: int | None = None) -> JobView:
         id=job.id,
         kind=job.kind,
         state=job.state,
-        progress=ProgressView(done=job.progress.done, total=job.progress.total, unit=job.progress.unit),
+        progress=ProgressView(**job.progress.to_dict()),
         phase=None if job.state.final else job.phase,
         queue_position=queue_position,
         attempt=job.attempt,
         cancel_requested=job.cancel_requested,
         model=job.model,
+        dataset_id=job.dataset_id,
         options=job.options,
         input=job.input,
         result=job.result,

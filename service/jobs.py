@@ -100,7 +100,7 @@ async def get_job_events(services: ServicesDep, job: JobDep, last: LastEventId =
     responses=openapi.responses(problems.JobNotFound, problems.JobIsFinal),
 )
 async def cancel_job(services: ServicesDep, caller: CallerDep, base: BasePath, job: JobDep) -> JobView:
-    """Stop a job: at once if it is queued, within one tile if it is running. Asking twice is fine."""
+    """Stop a job: at once if it is queued, within one tile or step if it is running. Asking twice is fine."""
     caller.require(Scope(job.kind))
     if job.state.final and job.state is not JobState.CANCELED:
         raise problems.JobIsFinal(

@@ -1,4 +1,4 @@
-"""Routes of models: list, one with its card, and the weights."""
+"""Routes of models: list, one with its card, the weights, and delete."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from service import openapi, problems
-from service.access import READ, CallerDep
+from service.access import FINETUNE, READ, CallerDep
 from service.downloads import StoredFile, serve
 from service.services import BasePath, ServicesDep
 from store.models import Model
@@ -31,6 +31,12 @@ class ModelView(BaseModel):
     model_config = ConfigDict(title="Model")
 
     id: str = Field(description="What the option `model` takes.", examples=["base-gray"])
+    name: str = Field(description="What its maker called it.", examples=["base-gray"])
+    base_model: str | None = Field(description="The model it was made from; null for none.", examples=[None])
+    promoted: bool | None = Field(
+        description="Whether it beat its base on images that it did not learn from; null for a base model.",
+        examples=[None],
+    )
     channels: int = Field(description="Channels it looks at together: 1 gray (any image, a channel at a time), 3 RGB.")
     card: Mapping[str, Any] = Field(description="How it was made, and what it scored.")
     weights_bytes: int = Field(description="Size of the weights file.", examples=[3447560])
@@ -110,10 +116,31 @@ async def get_weights(request: Request, services: ServicesDep, model: ModelDep) 
     return await serve(request, services.blobs, file)
 
 
+@router.delete(
+    "/models/{model_id}",
+    operation_id="delete_model",
+    summary="Delete a fine-tuned model",
+    status_code=204,
+    response_class=Response,
+    responses=openapi.responses(
+        problems.ModelNotFound, problems.ModelInUse, problems.ModelIsShipped, problems.InvalidRequest
+    ),
+    dependencies=[FINETUNE],
+)
+async def delete_model(services: ServicesDep, caller: CallerDep, model: ModelDep) -> Response:
+    """Remove a model and its weights. Refused while a job uses it, and for base models."""
+    gone = await to_thread.run_sync(services.models.delete, model.id, caller.tenant)
+    await to_thread.run_sync(services.blobs.delete, [gone.weights_key])
+    return Response(status_code=204)
+
+
 def _view(model: Model, base: str) -> ModelView:
     path = f"{base}/models/{model.id}"
     return ModelView(
         id=model.id,
+        name=model.name,
+        base_model=model.base_model,
+        promoted=None if model.tenant is None else bool(model.card.get("promoted")),
         channels=model.channels,
         card=model.card,
         weights_bytes=model.weights_bytes,

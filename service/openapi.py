@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from service import problems
+from service.finetune_options import FineTuneOptions
 from service.options import DenoiseOptions
 from service.problems import MEDIA_TYPE, Problem, ProblemDocument
 
@@ -46,6 +47,7 @@ def _header(description: str, example: Any) -> dict[str, Any]:
     return {"description": description, "schema": {"type": "string"}, "example": example}
 
 
+_IMAGE_SCHEMA = {"$ref": "#/components/schemas/DatasetImageView"}
 _JOB_SCHEMA = {"$ref": "#/components/schemas/JobView"}
 _RESULT_HEADERS = {
     "ETag": _header("SHA-256 of the bytes.", '"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"'),
@@ -83,6 +85,38 @@ DENOISE_RESPONSES: Responses = {
         problems.TooManyQueued,
         problems.QueueFull,
         problems.Unavailable,
+    ),
+}
+FINETUNE_RESPONSES: Responses = {
+    200: {"description": "The job has ended within the wait.", "headers": _LOCATION | _REPLAYED},
+    202: {"description": "The job was recorded and will run.", "headers": _LOCATION | _REPLAYED},
+    **responses(
+        problems.RequestRefused,
+        problems.DatasetNotFound,
+        problems.ContentTooLarge,
+        problems.SetTooLarge,
+        problems.UnsupportedMediaType,
+        problems.InvalidRequest,
+        problems.IdempotencyMismatch,
+        problems.QuotaExceeded,
+        problems.TooManyJobs,
+        problems.QueueFull,
+        problems.Unavailable,
+    ),
+}
+PUT_IMAGE_RESPONSES: Responses = {
+    200: {
+        "description": "The same bytes were there already.",
+        "content": {"application/json": {"schema": _IMAGE_SCHEMA}},
+    },
+    201: {"description": "The image was put in, or replaced one of its name."},
+    **responses(
+        problems.DatasetNotFound,
+        problems.DatasetInUse,
+        problems.ContentTooLarge,
+        problems.SetTooLarge,
+        problems.InvalidRequest,
+        problems.ChecksumMismatch,
     ),
 }
 RESULT_RESPONSES: Responses = {
@@ -159,7 +193,27 @@ def _denoise_body() -> dict[str, Any]:
     }
 
 
+def _finetune_body() -> dict[str, Any]:
+    """Multipart with many files and the options as fields; an archive alone; or JSON that names a dataset."""
+    options = FineTuneOptions.model_json_schema()["properties"]
+    file = {"type": "string", "format": "binary"}
+    images = {"type": "array", "items": file, "description": "Noisy images, or a zip or tar of them."}
+    form = {"type": "object", "properties": {"images": images, **options}, "additionalProperties": False}
+    named = {"type": "object", "properties": options, "additionalProperties": False}
+    dataset = {"value": {"dataset_id": "set_0192f0c1a2b37c4d8e5f60718293a4b5", "max_minutes": 15}}
+    return {
+        "required": False,
+        "content": {
+            "multipart/form-data": {"schema": form},
+            **dict.fromkeys(("application/zip", "application/x-tar", "application/gzip"), IMAGE),
+            "application/json": {"schema": named, "examples": {"dataset": dataset}},
+        },
+    }
+
+
 DENOISE_BODY = _denoise_body()
+FINETUNE_BODY = _finetune_body()
+RAW_IMAGE_BODY = {"required": True, "content": {"application/octet-stream": IMAGE}}
 
 
 def document(app: FastAPI) -> dict[str, Any]:

@@ -4,12 +4,14 @@
     ├── RequestRefused           400
     ├── Unauthorized             401   KeyMissing · KeyRefused
     ├── Forbidden                403   ScopeMissing
-    ├── NotFound                 404   JobNotFound · ModelNotFound · ReportNotKept · ProblemNotFound
+    ├── NotFound                 404   JobNotFound · ModelNotFound · DatasetNotFound · DatasetImageNotFound ·
+    │                                ReportNotKept · ProblemNotFound
     ├── MethodNotAllowed         405
     ├── NotAcceptable            406
-    ├── Conflict                 409   ResultNotReady · JobHasNoResult · JobIsFinal · JobIsRunning · JobCanceled
+    ├── Conflict                 409   ResultNotReady · JobHasNoResult · JobIsFinal · JobIsRunning · JobCanceled ·
+    │                                ModelInUse · ModelIsShipped · DatasetInUse
     ├── Gone                     410   ResultGone
-    ├── ContentTooLarge          413   ImageTooLarge
+    ├── ContentTooLarge          413   ImageTooLarge · SetTooLarge
     ├── UnsupportedMediaType     415
     ├── RangeNotSatisfiable      416
     ├── HostRefused              421
@@ -144,6 +146,18 @@ class ModelNotFound(NotFound):
     slug, title = "model-not-found", "No such model"
 
 
+class DatasetNotFound(NotFound):
+    """No dataset has this id. Ids look like `set_…`; list yours with `GET /datasets`."""
+
+    slug, title = "dataset-not-found", "No such dataset"
+
+
+class DatasetImageNotFound(NotFound):
+    """The dataset has no image of this name. `GET /datasets/{id}/images` lists those that it has."""
+
+    slug, title = "dataset-image-not-found", "No such image in the dataset"
+
+
 class ReportNotKept(NotFound):
     """The job was posted with `report=false`, so it has no report. Post the image again without that option."""
 
@@ -198,6 +212,24 @@ class JobIsRunning(Conflict):
     slug, title = "job-is-running", "Job still running"
 
 
+class ModelInUse(Conflict):
+    """A job that has not ended works with the model or starts from it. Wait for it to end, or cancel it."""
+
+    slug, title = "model-in-use", "Model in use"
+
+
+class ModelIsShipped(Conflict):
+    """Base models ship with the program and are everybody's. Only fine-tuned models can be deleted."""
+
+    slug, title = "model-is-shipped", "Base model"
+
+
+class DatasetInUse(Conflict):
+    """A job that has not ended learns from the dataset. New images may come, but none may go; wait, or cancel it."""
+
+    slug, title = "dataset-in-use", "Dataset in use"
+
+
 class Gone(Problem):
     """What was asked for existed and was removed."""
 
@@ -220,6 +252,12 @@ class ImageTooLarge(ContentTooLarge):
     """The image decodes to more pixels or frames than this server takes. Crop, bin or split it, or raise the limit."""
 
     slug, title = "image-too-large", "Image too large"
+
+
+class SetTooLarge(ContentTooLarge):
+    """The training set has more bytes or files than `B2S_MAX_SET_BYTES` or `B2S_MAX_SET_IMAGES` allow. Send fewer."""
+
+    slug, title = "set-too-large", "Training set too large"
 
 
 class UnsupportedMediaType(Problem):
@@ -250,6 +288,12 @@ class BrokenImage(InvalidRequest):
     """The header of the image cannot be read. The file may be cut short: open it in a viewer and save it again."""
 
     slug, title = "broken-image", "Broken image"
+
+
+class ChecksumMismatch(InvalidRequest):
+    """The bytes that arrived are not those that the checksum was made of. Send them again."""
+
+    slug, title = "checksum-mismatch", "Bytes damaged on the way"
 
 
 class IdempotencyMismatch(InvalidRequest):

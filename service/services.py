@@ -18,6 +18,7 @@ from service.waiting import Mark, Marks, WaitingRoom
 from store.blobs import Blobs
 from store.broker import Broker
 from store.database import connect
+from store.datasets import Datasets
 from store.job import Job, JobState
 from store.jobs import Jobs
 from store.keys import Keys
@@ -38,6 +39,7 @@ class Services:
     broker: Broker
     bell: Bell
     models: Models
+    datasets: Datasets
     usage: Usage
     keys: Keys
     gatekeeper: Gatekeeper
@@ -86,6 +88,7 @@ def open_services(settings: Settings, metrics: GatewayMetrics) -> Services:
         broker=broker,
         bell=Bell(broker),
         models=Models(engine),
+        datasets=Datasets(engine, settings),
         usage=Usage(engine),
         keys=keys,
         gatekeeper=Gatekeeper(keys, settings),

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from service.app import create_app
 from store.settings import Settings, variable
 
@@ -28,13 +30,14 @@ def test_every_route_is_in_the_table_and_no_other() -> None:
     listed = set(re.findall(r"`(GET|POST|PUT|DELETE) (/\S*)`", section))
     paths = create_app(Settings()).openapi()["paths"]
     real = {(method.upper(), path) for path, item in paths.items() for method in item}
-    assert {(method, path.replace("{id}", "{}")) for method, path in listed} == {
+    assert {(method, re.sub(r"\{\w+\}", "{}", path)) for method, path in listed} == {
         (method, re.sub(r"\{\w+\}", "{}", path)) for method, path in real
     }
 
 
-def test_every_option_is_in_the_table() -> None:
-    section = README.read_text().split("### Options")[1].split("\n## ")[0]
-    body = create_app(Settings()).openapi()["paths"]["/denoise"]["post"]["requestBody"]
-    options = set(body["content"]["multipart/form-data"]["schema"]["properties"]) - {"image"}
+@pytest.mark.parametrize(("route", "files"), [("/denoise", {"image"}), ("/finetune", {"images"})])
+def test_every_option_is_in_the_table(route: str, files: set[str]) -> None:
+    section = README.read_text().split(f"### Options of `POST {route}`")[1].split("\n##")[0]
+    body = create_app(Settings()).openapi()["paths"][route]["post"]["requestBody"]
+    options = set(body["content"]["multipart/form-data"]["schema"]["properties"]) - files
     assert set(re.findall(r"^\| `(\w+)`", section, re.MULTILINE)) == options

@@ -1,0 +1,82 @@
+"""Datasets: filled an image at a time, resumable by name and checksum, and bounded."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.service.gateway import Running, png, running_gateway
+
+
+@pytest.fixture
+def dataset(gateway: Running) -> dict[str, Any]:
+    answer = gateway.http.post("/datasets", json={"name": "20x"})
+    assert answer.status_code == 201
+    made: dict[str, Any] = answer.json()
+    assert answer.headers["location"] == made["links"]["self"]
+    return made
+
+
+def test_fill_look_and_delete(gateway: Running, dataset: dict[str, Any]) -> None:
+    images = dataset["links"]["images"]
+    for name in ("b.png", "a.png", "deep/er/ü.png"):
+        assert gateway.http.put(f"{images}/{name}", content=png()).status_code == 201
+    shown = gateway.http.get(dataset["links"]["self"]).json()
+    assert (shown["name"], shown["images"], shown["bytes"]) == ("20x", 3, 3 * len(png()))
+    assert shown["expires_at"] > shown["created_at"]
+    first = gateway.http.get(images, params={"limit": 2}).json()
+    second = gateway.http.get(images, params={"limit": 2, "cursor": first["next_cursor"]}).json()
+    assert [i["name"] for i in first["images"] + second["images"]] == ["a.png", "b.png", "deep/er/ü.png"]
+    assert second["next_cursor"] is None
+    assert gateway.http.delete(f"{images}/a.png").status_code == 204
+    assert gateway.http.delete(f"{images}/a.png").json()["type"] == "/problems/dataset-image-not-found"
+    assert len(list(gateway.services.blobs.below(f"datasets/{dataset['id']}"))) == 2
+    assert gateway.http.delete(dataset["links"]["self"]).status_code == 204
+    assert gateway.http.get(dataset["links"]["self"]).json()["type"] == "/problems/dataset-not-found"
+    assert list(gateway.services.blobs.below(f"datasets/{dataset['id']}")) == []
+
+
+def test_the_same_bytes_change_nothing_and_others_replace(gateway: Running, dataset: dict[str, Any]) -> None:
+    path = f"{dataset['links']['images']}/a.png"
+    answers = [gateway.http.put(path, content=data) for data in (png(), png(), png(9, 9))]
+    assert [answer.status_code for answer in answers] == [201, 200, 201]
+    assert answers[2].json()["sha256"] == hashlib.sha256(png(9, 9)).hexdigest()
+    assert len(list(gateway.services.blobs.below(f"datasets/{dataset['id']}"))) == 1
+
+
+def test_a_checksum_saves_the_upload_and_finds_damage(gateway: Running, dataset: dict[str, Any]) -> None:
+    path = f"{dataset['links']['images']}/a.png"
+    right = {"sha256": hashlib.sha256(png()).hexdigest()}
+    damaged = gateway.http.put(path, content=png()[:-1], params=right)
+    assert (damaged.status_code, damaged.json()["type"]) == (422, "/problems/checksum-mismatch")
+    assert gateway.http.put(path, content=png(), params=right).status_code == 201
+    assert gateway.http.put(path, content=b"", params=right).status_code == 200  # not even read
+
+
+def test_datasets_are_listed_and_found_by_name(gateway: Running, dataset: dict[str, Any]) -> None:
+    other = gateway.http.post("/datasets").json()
+    assert other["name"] is None
+    listed = gateway.http.get("/datasets").json()["datasets"]
+    assert [one["id"] for one in listed][:2] == [other["id"], dataset["id"]]
+    assert gateway.http.get("/datasets", params={"name": "20x"}).json()["datasets"][0]["id"] == dataset["id"]
+
+
+@pytest.mark.parametrize("name", ["..%2Fa", "a%2F%2Fb", "a%5Cb", "a%00b", "x" * 501])
+def test_names_that_are_refused(gateway: Running, dataset: dict[str, Any], name: str) -> None:
+    assert gateway.http.put(f"{dataset['links']['images']}/{name}", content=png()).status_code == 422
+
+
+def test_bounds(tmp_path: Path) -> None:
+    with running_gateway(tmp_path, max_set_images=2, max_set_bytes=1000, max_upload_bytes=900) as gateway:
+        images = gateway.http.post("/datasets").json()["links"]["images"]
+        assert gateway.http.put(f"{images}/large", content=bytes(901)).json()["type"] == "/problems/content-too-large"
+        assert gateway.http.put(f"{images}/a", content=bytes(600)).status_code == 201
+        full = gateway.http.put(f"{images}/b", content=bytes(600))
+        assert (full.status_code, "B2S_MAX_SET_BYTES" in full.json()["detail"]) == (413, True)
+        assert gateway.http.put(f"{images}/b", content=b"x").status_code == 201
+        full = gateway.http.put(f"{images}/c", content=b"x")
+        assert (full.status_code, "B2S_MAX_SET_IMAGES" in full.json()["detail"]) == (413, True)
+        assert len(list(gateway.services.blobs.below("datasets"))) == 2
