@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -86,6 +87,8 @@ class Chaos:
         self._gateways = {port: self.cluster.gateway(port) for port in (free_port() for _ in range(gateways))}
         for worker in self._workers:
             self.cluster.ready(worker)
+        for address in self.addresses:
+            self.cluster.wait(partial(_answers, address))
         self.kinds = sorted(self._harms())
         self._over = threading.Event()
         supervisor = threading.Thread(target=self._supervise, daemon=True)
@@ -253,3 +256,10 @@ class Chaos:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
+
+
+def _answers(address: str) -> bool:
+    try:
+        return httpx.get(f"{address}/livez").status_code == 200
+    except httpx.TransportError:
+        return False
