@@ -9,7 +9,7 @@ ifeq ($(TORCH),cpu)
 export PIP_EXTRA_INDEX_URL := $(strip $(PIP_EXTRA_INDEX_URL) https://download.pytorch.org/whl/cpu)
 endif
 BIN := .venv/bin
-ROOMS := service worker model images store launch client ops
+ROOMS := service worker model images store launch client ops courier
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help install run key test lint bench soak faults lock clean

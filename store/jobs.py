@@ -32,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
-from store import datasets, faults, models, usage
+from store import datasets, faults, models, usage, webhooks
 from store.database import from_now, single
 from store.errors import IdempotencyConflict, JobNotFound, QueueFull, TenantQueueFull
 from store.ids import is_id
@@ -481,6 +481,7 @@ class Jobs:
             return None
         _record(connection, row, event)
         usage.settle(connection, row)
+        webhooks.announce(connection, row)
         return Job.from_row(row)
 
 

@@ -162,3 +162,45 @@ dataset_images = Table(
     Column("sha256", String(64), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
 )
+
+webhook_secrets = Table(
+    "webhook_secrets",
+    metadata,
+    Column("tenant", String(64), primary_key=True),
+    Column("secret", String(128), nullable=False),  # readable: a signature cannot be made from a digest
+    Column("previous", String(128)),
+    Column("previous_until", UtcDateTime),
+)
+
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("job_id", String(40), nullable=False),  # no foreign key: the log outlives the job
+    Column("kind", String(16), nullable=False),
+    Column("type", String(64), nullable=False),
+    Column("url", Text, nullable=False),
+    Column("body", Text, nullable=False),  # the bytes that are signed and sent, the same at every attempt
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),  # in all; the number of the running one guards its outcome
+    Column("tries", Integer, nullable=False),  # since it was made or replayed: where in the backoff it is
+    Column("next_at", UtcDateTime),
+    Column("last_status", Integer),
+    Column("last_error", Text),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Index("webhook_due", "state", "next_at"),
+    Index("webhook_listing", "tenant", "id"),
+)
+
+webhook_attempts = Table(
+    "webhook_attempts",
+    metadata,
+    Column("delivery_id", String(40), ForeignKey("webhook_deliveries.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("status", Integer),
+    Column("error", Text),
+)

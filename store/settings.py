@@ -94,6 +94,11 @@ class Settings(BaseSettings):
         "", description="Where a fine-tune keeps its decoded images; default: the temporary folder."
     )
 
+    # Webhooks
+    webhook_private: bool = Field(
+        False, description="Let webhooks go to private addresses and over http: where receivers are in the own network."
+    )
+
     # Logs
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["auto", "pretty", "json"] = Field(

@@ -19,6 +19,7 @@ ALLOWED = {
     "store": {"store"},
     "launch": {"launch", "store"},
     "ops": {"ops", "store"},
+    "courier": {"courier", "store"},
     "client": {"client"},
 }
 """What each room may import of this repository: a room's name stands for all of it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,7 +14,7 @@ from fastapi.routing import APIRoute
 from service import problems
 from service.app import create_app
 from service.rates import Rates
-from store.keys import DEFAULT_SCOPES, Keys, Scope
+from store.keys import DEFAULT_SCOPES, Keys, Scope, new_key
 from store.settings import Settings
 from store.tenants import Allowance, Tenants
 from tests.service.gateway import Running, png, running_gateway
@@ -183,7 +184,7 @@ def test_a_web_page_by_another_name_needs_the_key_it_does_not_have(guarded: Guar
     assert guarded.ask("GET /jobs", guarded.right, headers=there).status_code == 200
 
 
-def test_the_first_key_closes_an_open_gateway(guarded: Guarded, tmp_path: Any) -> None:
+def test_the_first_key_closes_an_open_gateway(guarded: Guarded, tmp_path: Path) -> None:
     with running_gateway(tmp_path) as gateway:
         assert gateway.http.get("/jobs").status_code == 200
         gateway.services.keys.create("acme")
@@ -192,6 +193,20 @@ def test_the_first_key_closes_an_open_gateway(guarded: Guarded, tmp_path: Any) -
             assert time.monotonic() < deadline
             time.sleep(0.05)
         problem_of(gateway.http.get("/jobs"), 401, "key-missing")
+
+
+def test_the_operator_sees_metrics_while_the_database_is_away(tmp_path: Path) -> None:
+    with running_gateway(tmp_path) as gateway:
+        headers = {"Authorization": f"Bearer {gateway.services.keys.create('operator', [Scope.ADMIN])}"}
+        assert "b2s_database_up 1.0" in gateway.http.get("/metrics", headers=headers).text
+        gateway.services.engine.dispose()
+        for file in tmp_path.glob("b2s.sqlite3*"):
+            file.unlink()
+        (tmp_path / "b2s.sqlite3").mkdir()
+        assert "b2s_database_up 0.0" in gateway.http.get("/metrics", headers=headers).text
+        assert gateway.http.get("/jobs", headers=headers).status_code == 503
+        other = {"Authorization": f"Bearer {new_key()}"}
+        assert gateway.http.get("/metrics", headers=other).status_code == 503
 
 
 def test_more_requests_than_allowed_are_429(guarded: Guarded) -> None:
