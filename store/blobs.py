@@ -10,10 +10,12 @@ models/<name>.safetensors      weights, named by their SHA-256 (shipped) or the 
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from urllib.parse import urlparse
@@ -29,6 +31,7 @@ if TYPE_CHECKING:  # exist for type checkers only
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
 CHUNK_BYTES = 1 << 20
+_TORN = re.compile(r".+#\d+")
 
 
 def input_key(job_id: str) -> str:
@@ -86,6 +89,7 @@ class Blobs:
             SettingsError: the URL means no store, or its folder cannot be written.
         """
         self._store = _open(url)
+        self._folder = _folder(url)
 
     def put(self, key: str, data: bytes | IO[bytes]) -> None:
         """Write bytes, or an open file from its position on, whole or not at all; readers see the old or the new.
@@ -146,6 +150,27 @@ class Blobs:
     def delete_job(self, job_id: str) -> None:
         """Delete whatever any attempt at a job left. Raises BlobStoreError."""
         self.delete([blob.key for blob in self.below(f"jobs/{job_id}")])
+        self.delete_torn(f"jobs/{job_id}")
+
+    def delete_torn(self, prefix: str = "", older_seconds: float = 0.0) -> int:
+        """Delete the parts of blobs whose writer died while it wrote them; how many.
+
+        A folder keeps them under names that no listing shows (`result.png#1`). A bucket keeps them as unfinished
+        multipart uploads, which a lifecycle rule of the bucket removes.
+
+        Raises:
+            BlobStoreError: the folder cannot be changed.
+        """
+        if self._folder is None:
+            return 0
+        deleted = 0
+        with _translated(prefix or "the blob folder", reading=False):
+            for path in self._folder.joinpath(prefix).rglob("*#*"):
+                with suppress(FileNotFoundError):  # its writer has just finished
+                    if _TORN.fullmatch(path.name) and time.time() - path.stat().st_mtime >= older_seconds:
+                        path.unlink()
+                        deleted += 1
+        return deleted
 
     def check(self) -> None:
         """Ask the store for one listing: raises BlobStoreError when it cannot answer (for /readyz)."""
@@ -159,7 +184,8 @@ def _open(url: str) -> ObjectStore:
     if parts.scheme != "file":
         try:
             client: ClientConfig = {"timeout": "60s", "connect_timeout": "5s", "allow_http": True}
-            retry: RetryConfig = {"max_retries": 3}
+            # A store that hangs costs a request about a minute, not one for every retry
+            retry: RetryConfig = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}
             store: ObjectStore = from_url(url, config=None, client_options=client, retry_config=retry)
             return store
         except (BaseError, ValueError) as error:
@@ -170,6 +196,12 @@ def _open(url: str) -> ObjectStore:
     except OSError as error:
         raise SettingsError(f"The blob folder {folder} cannot be made: {error.strerror}; set B2S_DATA_DIR.") from None
     return LocalStore(folder, automatic_cleanup=True)
+
+
+def _folder(url: str) -> Path | None:
+    """The folder that `url` names; None: it is a bucket."""
+    parts = urlparse(url)
+    return Path(url2pathname(parts.path)) if parts.scheme == "file" else None
 
 
 def _info(meta: obstore.ObjectMeta) -> BlobInfo:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -84,3 +87,29 @@ def test_a_url_that_names_no_store_is_refused_at_the_start(tmp_path: Path) -> No
         Blobs("gopher://example.org/x")
     with pytest.raises(SettingsError, match="B2S_DATA_DIR"):
         Blobs((tmp_path / "file" / "blobs").as_uri())
+
+
+DYING_WRITER = """
+import resource, signal, sys
+from store.blobs import Blobs
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+Blobs(sys.argv[1]).put("jobs/a/1/result.png", bytes(3_000_000))
+"""
+
+
+def test_what_a_writer_leaves_that_dies_while_it_writes_is_never_read_and_goes_with_its_job(tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path.as_uri())
+    for job in ("a", "b"):
+        blobs.put(f"jobs/{job}/input", b"x")
+    for clean in (lambda: blobs.delete_torn(older_seconds=-60), lambda: blobs.delete_job("a")):
+        died = subprocess.run([sys.executable, "-c", DYING_WRITER, tmp_path.as_uri()], check=False)
+        assert died.returncode == -signal.SIGXFSZ
+        with pytest.raises(BlobMissing):
+            blobs.get("jobs/a/1/result.png")
+        assert [path.name for path in tmp_path.rglob("result*")] == ["result.png#1"]
+        assert blobs.delete_torn(older_seconds=3600) == 0
+        clean()
+        assert list(tmp_path.rglob("result*")) == []
+    assert [blob.key for blob in blobs.below("jobs")] == ["jobs/b/input"]
