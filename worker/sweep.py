@@ -96,6 +96,7 @@ class Sweep:
             return
         self._orphans_due = time.monotonic() + ORPHANS_EVERY_SECONDS
         self._metrics.observe_sweep("orphaned", collect_orphans(self._jobs, self._blobs))
+        self._metrics.observe_sweep("orphaned", self._blobs.delete_torn(older_seconds=ORPHAN_SECONDS))
 
 
 def collect_orphans(jobs: Jobs, blobs: Blobs, older_seconds: float = ORPHAN_SECONDS) -> int:
