@@ -39,6 +39,8 @@ def run(settings: Settings) -> int:
     check_port(settings.host, settings.port, "PORT")
     if settings.metrics_port:
         check_port(settings.metrics_host, settings.metrics_port, "B2S_METRICS_PORT")
+    if settings.finetune_metrics_port:
+        check_port(settings.metrics_host, settings.finetune_metrics_port, "B2S_FINETUNE_METRICS_PORT")
     own = "redis_url" not in settings.model_fields_set
     with redis_server(settings.data_dir / "redis") if own else nullcontext(settings.redis_url) as redis_url:
         upgrade(connect(settings.database))

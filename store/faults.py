@@ -11,7 +11,7 @@ import os
 import signal
 from pathlib import Path
 
-POINTS = ("created", "rung", "claimed", "tile", "stored", "finishing", "finished", "sweeping", "purged")
+POINTS = ("created", "rung", "claimed", "tile", "checkpointed", "stored", "finishing", "finished", "sweeping", "purged")
 _FOLDER = os.environ.get("B2S_FAULTS")
 
 

@@ -87,6 +87,9 @@ class Settings(BaseSettings):
     finetune_nice: int = Field(
         10, ge=0, le=19, description="Niceness of a fine-tune: it takes what denoise jobs leave of the CPU."
     )
+    checkpoint_seconds: Seconds = Field(
+        30.0, description="Time between two checkpoints of a fine-tune: what the death of a worker costs at most."
+    )
     finetune_metrics_port: int = Field(
         9809, ge=0, le=65535, description="Port of the fine-tune worker's /metrics; 0: none."
     )

@@ -46,7 +46,15 @@ def test_the_rule_sees_a_crossing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["service.app", "service.__main__", "worker.main", "worker.tasks", "launch.__main__"]
+    "module",
+    [
+        "service.app",
+        "service.__main__",
+        "worker.main",
+        "worker.denoise_task",
+        "worker.finetune_task",
+        "launch.__main__",
+    ],
 )
 def test_importing_loads_no_torch_and_no_decoder(module: str) -> None:
     heavy = ("torch", "imagecodecs", "tifffile", "numpy")

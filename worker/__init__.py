@@ -1,9 +1,10 @@
 """Celery workers: claim a job, run it, record the outcome. Knows nothing of HTTP.
 
 __main__  the worker's main process: Celery, sweep, metrics; never imports torch
-tasks     what a pool child does when the doorbell rings
-child     what a pool child owns: database, blobs, warm models
+*_task    what a pool child does when the doorbell rings
+*child    what a pool child owns: database, blobs, warm models
 attempt   one claimed job: lease, progress, cancel, shutdown
 runner    claim → work → outcome, and which error means what
-denoise   the work itself
+denoise   the work itself; so is
+finetune  which first makes a training_set of what was sent, and keeps checkpoints
 """

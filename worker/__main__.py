@@ -12,7 +12,7 @@ from pathlib import Path
 from store.errors import StoreError
 from store.settings import load_settings
 
-KINDS = ("denoise",)
+KINDS = ("denoise", "finetune")
 
 
 def main(arguments: Sequence[str] = sys.argv[1:]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from types import TracebackType
+from typing import NoReturn
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -45,6 +46,27 @@ class Attempt:
         self.progress = Progress(done, total, self.job.progress.unit)
         faults.point("tile")
         self.check()
+
+    def enter(self, phase: str, progress: Progress) -> None:
+        """Begin a phase of a long job, told at once; raises as `check`."""
+        self.progress = progress
+        self._signal = self._jobs.renew(self.job, progress, phase)
+        self.check()
+
+    def tell(self, progress: Progress) -> None:
+        """Note progress for the next heartbeat; raises as `check`."""
+        self.progress = progress
+        self.check()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether long work should let go of the job: told to, or this worker has begun to stop."""
+        return self._signal is not Signal.CONTINUE or self._grace.begun
+
+    def stop(self) -> NoReturn:
+        """Raise the reason of `stopping`, as `check`."""
+        self.check()
+        raise ShuttingDown
 
     def check(self) -> None:
         """Raise if the work should stop.

@@ -16,6 +16,7 @@ from celery.exceptions import SecurityWarning
 from store.blobs import Blobs
 from store.broker import Broker, celery_app
 from store.database import connect
+from store.job import JobKind
 from store.jobs import Jobs
 from store.logs import configure_logs
 from store.settings import Settings
@@ -35,14 +36,16 @@ def run(settings: Settings, kind: str) -> int:
     configure_logs(settings)
     # Celery warns root of pickled messages; this app accepts JSON only, and containers run as root.
     warnings.filterwarnings("ignore", category=SecurityWarning)
-    jobs = Jobs(connect(settings.database), settings)
+    engine = connect(settings.database)
+    jobs = Jobs(engine, settings)
     metrics = WorkerMetrics()
-    if settings.metrics_port:
-        serve_metrics(jobs, settings.metrics_host, settings.metrics_port)
-    sweep = Sweep(jobs, Blobs(settings.blobs), Broker(settings), settings, metrics)
+    port = settings.finetune_metrics_port if kind == JobKind.FINETUNE else settings.metrics_port
+    if port:
+        serve_metrics(jobs, settings.metrics_host, port)
+    sweep = Sweep(engine, Blobs(settings.blobs), Broker(settings), settings, metrics)
     app = celery_app(settings)
     # spawn, not fork: the children inherit no thread's lock, and CUDA works in them
-    app.conf.update(imports=("worker.tasks",), worker_pool_start_method="spawn")
+    app.conf.update(imports=(f"worker.{kind}_task",), worker_pool_start_method="spawn")
     receivers = _Receivers(sweep)
     receivers.connect()
     try:
@@ -58,7 +61,7 @@ def _options(settings: Settings, kind: str) -> list[str]:
     return [
         f"--queues={kind}",
         f"--hostname={kind}-{os.getpid()}@{socket.gethostname()}",
-        f"--concurrency={settings.denoise_processes}",
+        f"--concurrency={settings.denoise_processes if kind == JobKind.DENOISE else 1}",
         f"--loglevel={settings.log_level}",
         "--without-gossip",
         "--without-mingle",

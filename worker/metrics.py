@@ -34,6 +34,27 @@ class WorkerMetrics:
         self._oom = Counter("b2s_oom_retries", "Tiles halved because the GPU was full.", registry=registry)
         self._swept = Counter("b2s_swept_jobs", "What the sweep put right.", ["what"], registry=registry)
 
+        self._files = Counter(
+            "b2s_finetune_files", "Files of training sets, kept or left out.", ["verdict"], registry=registry
+        )
+        self._models = Counter(
+            "b2s_finetune_models", "Models made, by whether they beat their base.", ["promoted"], registry=registry
+        )
+        self._checkpoints = Counter("b2s_checkpoints", "Checkpoints of fine-tunes.", ["stored"], registry=registry)
+
+    def observe_files(self, kept: int, left_out: int) -> None:
+        """Count the files of a validated training set."""
+        self._files.labels("kept").inc(kept)
+        self._files.labels("left_out").inc(left_out)
+
+    def observe_model(self, promoted: bool) -> None:
+        """Count a model that a fine-tune made."""
+        self._models.labels(str(promoted).lower()).inc()
+
+    def observe_checkpoint(self, stored: bool) -> None:
+        """Count a checkpoint; one that is not stored costs time if the worker dies."""
+        self._checkpoints.labels(str(stored).lower()).inc()
+
     def observe_attempt(self, job: Job, outcome: str, stages: Mapping[str, float], units: int) -> None:
         """Count one attempt; `outcome` is a state or `retried`, `lost`, `handed_back`."""
         self._attempts.labels(job.kind, outcome).inc()
@@ -48,7 +69,7 @@ class WorkerMetrics:
         self._oom.inc(retries)
 
     def observe_sweep(self, what: str, count: int) -> None:
-        """Count what a sweep did: `requeued`, `failed`, `rung`, `expired`, `forgotten`, `orphaned`."""
+        """Count what a sweep did, `requeued`, `rung`, `expired`, `orphaned` and so on."""
         self._swept.labels(what).inc(count)
 
 

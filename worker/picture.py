@@ -51,7 +51,7 @@ def draw(noisy: Array, denoised: Array, report: dict[str, Any]) -> bytes:
     for top, row in ((HEADER, panels), (charts_top, charts)):
         for index, panel in enumerate(row):
             left = GUTTER + index * (SIDE + GUTTER)
-            _caption(page, left, top, panel)
+            caption(page, left, top, panel)
             page.paste(panel.image, (left, top + CAPTION))
     ImageDraw.Draw(page).line((GUTTER, table_top - 10, WIDTH - GUTTER, table_top - 10), fill=GRID)
     _table(page, table_top, findings, remarks)
@@ -80,9 +80,9 @@ def _panels(noisy: Array, denoised: Array) -> tuple[Panel, ...]:
     height, width = noisy.shape[1:3] if noisy.ndim == 4 else noisy.shape[:2]
     cropped = max(height, width) > SIDE
     return (
-        Panel("Before", "", _shown(before, low, high), cropped),
-        Panel("After", "", _shown(after, low, high), cropped),
-        Panel("Taken out", "before minus after, stretched", _shown(residual, -reach, reach), cropped),
+        Panel("Before", "", shown(before, low, high), cropped),
+        Panel("After", "", shown(after, low, high), cropped),
+        Panel("Taken out", "before minus after, stretched", shown(residual, -reach, reach), cropped),
     )
 
 
@@ -101,7 +101,7 @@ def _span(after: Array) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _shown(window: Array, low: float, high: float) -> Image.Image:
+def shown(window: Array, low: float, high: float) -> Image.Image:
     """low..high as black..white; small images are enlarged by a whole factor, without smoothing."""
     scaled = (window - np.float32(low)) * np.float32(255 / max(high - low, 1e-12))
     pixels = np.clip(scaled, 0, 255).astype(np.uint8)
@@ -169,7 +169,7 @@ class Axes:
         self._pen.line((x0, y0, x1, y0), fill=MUTED, width=_OVERSAMPLING)
         image = self._large.reduce(_OVERSAMPLING)
         for place, text, anchor in self._texts:
-            _write(image, place, text, 12, MUTED, anchor)
+            write(image, place, text, 12, MUTED, anchor)
         return image
 
 
@@ -277,14 +277,14 @@ def _header(page: Image.Image, noisy: Array, cropped: bool) -> None:
     about = f"{width} x {height}, {kind}, {noisy.dtype.name}"
     about += f", page {frames // 2 + 1} of {frames}" if frames > 1 else ""
     about += f"; the middle {min(width, SIDE)} x {min(height, SIDE)} pixels are shown" if cropped else ""
-    _write(page, (GUTTER, 18), "Denoising report", 22, INK)
-    _write(page, (WIDTH - GUTTER, 25), about, 13, MUTED, "r")
+    write(page, (GUTTER, 18), "Denoising report", 22, INK)
+    write(page, (WIDTH - GUTTER, 25), about, 13, MUTED, "r")
 
 
-def _caption(page: Image.Image, left: int, top: int, panel: Panel) -> None:
-    _write(page, (left, top + 4), panel.title, 15, INK)
+def caption(page: Image.Image, left: int, top: int, panel: Panel) -> None:
+    write(page, (left, top + 4), panel.title, 15, INK)
     if panel.subtitle:
-        _write(page, (left + SIDE, top + 7), panel.subtitle, 12, MUTED, "r")
+        write(page, (left + SIDE, top + 7), panel.subtitle, 12, MUTED, "r")
 
 
 def _table(
@@ -292,14 +292,14 @@ def _table(
 ) -> None:
     for index, (name, value, meaning) in enumerate(findings):
         y = top + index * LINE
-        _write(page, (GUTTER, y), name, 14, MUTED)
-        _write(page, (GUTTER + 250, y), value, 14, INK)
-        _write(page, (GUTTER + 470, y), meaning, 14, MUTED)
+        write(page, (GUTTER, y), name, 14, MUTED)
+        write(page, (GUTTER + 250, y), value, 14, INK)
+        write(page, (GUTTER + 470, y), meaning, 14, MUTED)
     for index, (text, colour) in enumerate(remarks):
-        _write(page, (GUTTER, top + 6 + (len(findings) + index) * LINE), text, 14, colour)
+        write(page, (GUTTER, top + 6 + (len(findings) + index) * LINE), text, 14, colour)
 
 
-def _write(page: Image.Image, place: Point, text: str, size: int, colour: Colour, anchor: str = "l") -> None:
+def write(page: Image.Image, place: Point, text: str, size: int, colour: Colour, anchor: str = "l") -> None:
     """Text at `place`: its left, middle or right (`anchor` l, m, r), and the top of its line."""
     stamp = _stamp(text, size)
     left = place[0] - {"l": 0.0, "m": 0.5, "r": 1.0}[anchor] * stamp.width

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import structlog
 from sqlalchemy.exc import OperationalError
 
-from store.blobs import Blobs
+from store.blobs import Blobs, checkpoints_prefix
 from store.broker import Broker
 from store.errors import StoreError
 from store.job import Job, JobKind, JobState, Outcome
@@ -90,7 +90,11 @@ class Runner:
         """Record the end of an attempt; what became of it, in a word for logs and metrics."""
         after = self._recorded(lambda: self._transition(job, ended, stages))
         if after is None or after.state is not JobState.SUCCEEDED:
-            self._sweep_up(job)
+            self._sweep_up(self._below(f"jobs/{job.id}/{job.attempt}"))
+            if after is not None and isinstance(ended, Outcome) and ended.model is not None:
+                self._sweep_up([ended.model.weights_key])  # the job was canceled first, so the model never appeared
+        if after is not None and after.state.final and job.kind is JobKind.FINETUNE:
+            self._sweep_up(self._below(checkpoints_prefix(job.id)))
         if after is None:
             return "lost"
         if isinstance(ended, ShuttingDown):
@@ -132,9 +136,12 @@ class Runner:
                 time.sleep(wait)
                 wait = min(2 * wait, 2.0)
 
-    def _sweep_up(self, job: Job) -> None:
-        """Delete what this attempt stored; nothing names it."""
+    def _below(self, prefix: str) -> Iterator[str]:
+        return (blob.key for blob in self._blobs.below(prefix))
+
+    def _sweep_up(self, keys: Iterable[str]) -> None:
+        """Delete blobs that nothing names any more."""
         try:
-            self._blobs.delete([blob.key for blob in self._blobs.below(f"jobs/{job.id}/{job.attempt}")])
+            self._blobs.delete(keys)
         except StoreError as error:
             log.warning("attempt_not_swept_up", reason=str(error))

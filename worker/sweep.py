@@ -8,14 +8,18 @@ import time
 from collections.abc import Callable
 
 import structlog
+from sqlalchemy import Engine
 
 from store import faults
 from store.blobs import Blobs
 from store.broker import Broker
+from store.datasets import Datasets
 from store.errors import StoreError
 from store.job import JobKind, JobState
 from store.jobs import Jobs
+from store.models import Models
 from store.settings import Settings
+from worker.leftovers import collect_unnamed, expire_datasets
 from worker.metrics import WorkerMetrics
 
 log = structlog.get_logger(__name__)
@@ -28,8 +32,12 @@ ORPHANS_EVERY_SECONDS = 3600.0
 class Sweep:
     """Re-queues expired leases, rings for jobs whose ring was lost, removes what is past its time."""
 
-    def __init__(self, jobs: Jobs, blobs: Blobs, broker: Broker, settings: Settings, metrics: WorkerMetrics) -> None:
-        self._jobs = jobs
+    def __init__(
+        self, engine: Engine, blobs: Blobs, broker: Broker, settings: Settings, metrics: WorkerMetrics
+    ) -> None:
+        self._jobs = Jobs(engine, settings)
+        self._datasets = Datasets(engine, settings)
+        self._models = Models(engine)
         self._blobs = blobs
         self._broker = broker
         self._settings = settings
@@ -86,6 +94,7 @@ class Sweep:
             self._jobs.purge(job_id)
             self._blobs.delete_job(job_id)
             self._metrics.observe_sweep("expired", 1)
+        self._metrics.observe_sweep("datasets_expired", expire_datasets(self._datasets, self._blobs))
 
     def _forget(self) -> None:
         self._metrics.observe_sweep("forgotten", self._jobs.forget_old())
@@ -97,6 +106,9 @@ class Sweep:
         self._orphans_due = time.monotonic() + ORPHANS_EVERY_SECONDS
         self._metrics.observe_sweep("orphaned", collect_orphans(self._jobs, self._blobs))
         self._metrics.observe_sweep("orphaned", self._blobs.delete_torn(older_seconds=ORPHAN_SECONDS))
+        for prefix, register in (("datasets", self._datasets), ("models", self._models)):
+            unnamed = collect_unnamed(self._blobs, prefix, register.known_keys, ORPHAN_SECONDS)
+            self._metrics.observe_sweep("orphaned", unnamed)
 
 
 def collect_orphans(jobs: Jobs, blobs: Blobs, older_seconds: float = ORPHAN_SECONDS) -> int:

@@ -1,45 +1,36 @@
-"""The Celery tasks. A message brings a job id that only the log reads: which job runs, the database decides."""
+"""What the Celery tasks share. A message brings a job id that only the log reads: the database decides which job runs.
+
+`denoise_task` and `finetune_task` hold one task each; a worker imports the one of its kind.
+"""
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import structlog
-from celery import shared_task, signals
+from celery import signals
 
-from store.job import JobKind
-from store.logs import configure_logs
-from store.settings import load_settings
+if TYPE_CHECKING:
+    from worker.runner import Runner
 
 log = structlog.get_logger(__name__)
 
 
-@shared_task(name=JobKind.DENOISE.value, ignore_result=True)
-def denoise(job_id: str) -> None:
-    """The doorbell of denoise jobs."""
-    from worker.child import denoise_runner  # imports torch: in the pool child only
-    from worker.errors import Retriable
+def answer(runner: Callable[[], Runner], rung_for: str) -> None:
+    """Run the next job. A process whose device is broken ends here; Celery starts another one."""
+    from worker.errors import Retriable  # with torch behind it: in the pool child only
 
     try:
-        found = denoise_runner().run_next()
+        found = runner().run_next()
     except Retriable:
         log.critical("exiting", reason="the device cannot be used by this process any more")
-        os._exit(1)  # Celery starts another child
+        os._exit(1)
     if not found:
-        log.debug("nothing_to_do", rung_for=job_id)
+        log.debug("nothing_to_do", rung_for=rung_for)
 
 
 @signals.setup_logging.connect
 def keep_our_logs(**_: Any) -> None:
     """A receiver here keeps Celery from setting up logs of its own in the child."""
-
-
-@signals.worker_process_init.connect
-def warm_up(**_: Any) -> None:
-    """Load torch and the models before the first job comes."""
-    configure_logs(load_settings())
-    from worker.child import denoise_runner
-
-    denoise_runner()
-    log.info("child_ready")

@@ -45,6 +45,7 @@ def running_service(data_dir: Path, **environment: str) -> Iterator[Service]:
         "PORT": str(port),
         "B2S_DATA_DIR": str(data_dir),
         "B2S_METRICS_PORT": str(free_port()),
+        "B2S_FINETUNE_METRICS_PORT": str(free_port()),
         "PYTHONUNBUFFERED": "1",
     }
     log = data_dir / "service.log"

@@ -19,6 +19,7 @@ from worker.sweep import collect_orphans
 IN_POOL_CHILD = ("claimed", "tile", "stored", "finishing", "finished")
 IN_GATEWAY = ("created", "rung")
 IN_MAIN_PROCESS = ("sweeping", "purged")
+IN_FINETUNE = ("checkpointed",)  # tests/integration/test_finetune.py
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def worker(faulty: Cluster) -> Process:
 
 
 def test_every_point_is_tested() -> None:
-    assert {*IN_POOL_CHILD, *IN_GATEWAY, *IN_MAIN_PROCESS} == set(POINTS)
+    assert {*IN_POOL_CHILD, *IN_GATEWAY, *IN_MAIN_PROCESS, *IN_FINETUNE} == set(POINTS)
 
 
 @pytest.mark.parametrize("point", IN_POOL_CHILD)

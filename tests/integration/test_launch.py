@@ -81,6 +81,7 @@ def test_the_printed_image_is_in_the_repository() -> None:
 
 def _environment(tmp_path: Path, **variables: str) -> dict[str, str]:
     ports = {"PORT": str(free_port()), "B2S_METRICS_PORT": str(free_port())}
+    ports["B2S_FINETUNE_METRICS_PORT"] = str(free_port())
     kept = {name: value for name, value in os.environ.items() if not name.startswith("B2S_")}
     own = {"B2S_DATA_DIR": os.path.relpath(tmp_path / "data", ROOT), "B2S_SHUTDOWN_SECONDS": "5", MARK: str(tmp_path)}
     return kept | ports | own | variables

@@ -94,4 +94,4 @@ def test_the_sweep_runs_by_itself_until_it_is_stopped(store: Store, broker: Brok
 
 def _sweep(store: Store, broker: Broker) -> Sweep:
     settings = store.settings.model_copy(update={"sweep_seconds": 0.05})
-    return Sweep(store.jobs, store.blobs, broker, settings, WorkerMetrics())
+    return Sweep(store.engine, store.blobs, broker, settings, WorkerMetrics())

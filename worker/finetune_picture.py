@@ -1,0 +1,172 @@
+"""report.png of a fine-tune: held-out crops before and after, the score over time, and the noise that was found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from images.codecs.png import encode
+from images.decoded import Metadata
+from images.info import ImageInfo
+from worker.picture import (
+    BLUE,
+    CAPTION,
+    CHART,
+    GREEN,
+    GRID,
+    GUTTER,
+    HEADER,
+    INK,
+    LINE,
+    MUTED,
+    ORANGE,
+    PAPER,
+    SIDE,
+    WIDTH,
+    Axes,
+    Panel,
+    Point,
+    caption,
+    shown,
+    write,
+)
+
+Preview = Sequence[NDArray[Any]]
+MOST_PREVIEWS = 3
+TITLES = (
+    ("Held out, noisy", "never learned from"),
+    ("By the base model", ""),
+    ("By the new model", ""),
+)
+
+
+def draw(report: Mapping[str, Any], previews: Sequence[Preview]) -> bytes:
+    """A PNG, 1056 pixels wide.
+
+    Args:
+        report: as `worker.finetune` writes it.
+        previews: (noisy, base, fine-tuned) crops (H, W, C) of held-out images, each in one range of values.
+    """
+    rows = [_crops(preview) for preview in previews[:MOST_PREVIEWS]]
+    findings = _findings(report)
+    charts_top = HEADER + sum(CAPTION + row[0].image.height + GUTTER for row in rows)
+    table_top = charts_top + CAPTION + CHART + GUTTER + 6
+    page = Image.new("RGB", (WIDTH, table_top + LINE * len(findings) + GUTTER + 8), PAPER)
+    _header(page, report)
+    top = HEADER
+    for row in rows:
+        _place(page, top, row)
+        top += CAPTION + row[0].image.height + GUTTER
+    _place(page, charts_top, [_score(report), _noise_curve(report["noise"])])
+    ImageDraw.Draw(page).line((GUTTER, table_top - 10, WIDTH - GUTTER, table_top - 10), fill=GRID)
+    for index, (name, value, colour) in enumerate(findings):
+        write(page, (GUTTER, table_top + index * LINE), name, 14, MUTED)
+        write(page, (GUTTER + 250, table_top + index * LINE), value, 14, colour)
+    return encode(np.asarray(page)[None], Metadata(), ImageInfo("png", *page.size, channels=3), None)
+
+
+def _place(page: Image.Image, top: int, panels: Sequence[Panel]) -> None:
+    for index, panel in enumerate(panels):
+        left = GUTTER + index * (SIDE + GUTTER)
+        caption(page, left, top, panel)
+        page.paste(panel.image, (left, top + CAPTION))
+
+
+def _crops(preview: Preview) -> list[Panel]:
+    """The three pictures of a crop under one stretch, that of the new model's."""
+    windows = [_window(np.asarray(crop, np.float32)) for crop in preview]
+    low, high = (float(value) for value in np.percentile(windows[-1], (0.2, 99.8)))
+    return [
+        Panel(title, subtitle, shown(window, low, high))
+        for (title, subtitle), window in zip(TITLES, windows, strict=True)
+    ]
+
+
+def _window(crop: NDArray[np.float32]) -> NDArray[np.float32]:
+    window = crop[:SIDE, :SIDE]
+    return window if window.shape[2] in (1, 3) else window.mean(axis=2, keepdims=True)
+
+
+def _score(report: Mapping[str, Any]) -> Panel:
+    """The held-out score against the steps, and the base model's as a line: higher is better."""
+    points = [(float(p["step"]), float(p["score"])) for p in report["history"] if p.get("score") is not None]
+    base = _number(report["scores"].get("base"))
+    values = [score for _, score in points] + ([base] if base is not None else [])
+    if not values:
+        return Panel("Score on held-out images", "none was taken", Axes((0.0, 1.0), (0.0, 1.0)).finished())
+    low, high = min(values), max(values)
+    margin = max(0.1 * (high - low), 1e-3)
+    last = max([step for step, _ in points] or [1.0])
+    axes = Axes((0.0, max(last, 1.0)), (low - margin, high + margin))
+    for value in np.linspace(low, high, 4).tolist():
+        axes.tick_y(value, f"{value:.2f}")
+    for step in np.linspace(0, last, 4).tolist():
+        axes.tick_x(step, f"{step:.0f}")
+    if base is not None:
+        axes.line([(0.0, base), (max(last, 1.0), base)], ORANGE)
+        axes.legend(SIDE - 10, 10, "base model", ORANGE)
+    if len(points) > 1:
+        axes.line(points, BLUE)
+    axes.dots(points, BLUE)
+    return Panel("Score on held-out images, by step", "PSNR in dB, estimated without clean images", axes.finished())
+
+
+def _noise_curve(noise: Mapping[str, Any]) -> Panel:
+    """Variance against brightness as measured on the set, and the fitted line."""
+    curve = noise.get("curve") or {}
+    points: list[Point] = [
+        (float(m), float(v)) for m, v in zip(curve.get("mean", []), curve.get("variance", []), strict=True)
+    ]
+    alpha, sigma = float(noise.get("alpha") or 0.0), float(noise.get("sigma") or 0.0)
+    left, right = min((0.0, *(m for m, _ in points))), max((1.0, *(m for m, _ in points)))
+    fitted = [(x, max(alpha * x + sigma**2, 0.0)) for x in np.linspace(left, right, 41).tolist()]
+    top = max(1.3 * fitted[-1][1], float(np.quantile([v for _, v in points] or [0.0], 0.9)) * 1.3, 1e-9)
+    axes = Axes((left, right), (0.0, top))
+    for value in np.linspace(0, top, 4).tolist():
+        axes.tick_y(value, f"{value:.2g}")
+    for x in (0.0, 0.5, 1.0):
+        axes.tick_x(x, f"{x:g}")
+    axes.dots([(m, v) for m, v in points if v <= top], BLUE)
+    axes.line(fitted, ORANGE)
+    axes.legend(SIDE - 10, 10, "alpha · mean + sigma · sigma", ORANGE)
+    return Panel("The set's noise: variance against brightness", "", axes.finished())
+
+
+def _findings(report: Mapping[str, Any]) -> list[tuple[str, str, tuple[int, int, int]]]:
+    """(name, value, colour) of each line below the pictures."""
+    found = report["set"]
+    verdict = ("yes: it beat its base on held-out images", GREEN) if report["promoted"] else (
+        "no: use the base model, or send more images and train longer", ORANGE)  # fmt: skip
+    noise = report["noise"]
+    scores = "  ".join(
+        f"{name} {value:.4f}" for name, value in report["scores"].items() if isinstance(value, int | float)
+    )
+    return [
+        ("Promoted", *verdict),
+        ("Scores", scores[:110], INK),
+        ("Noise of the set", f"alpha {_shown(noise.get('alpha'))}, sigma {_shown(noise.get('sigma'))}", INK),
+        (
+            "Learned from",
+            f"{found['kept']} files, {found['pixels'] / 1e6:.1f} megapixels; {found['left_out']} files left out",
+            INK,
+        ),
+    ]
+
+
+def _header(page: Image.Image, report: Mapping[str, Any]) -> None:
+    write(page, (GUTTER, 18), "Fine-tuning report", 22, INK)
+    about = f"{report['model']}, from {'scratch' if report['from_scratch'] else report['base_model']}"
+    write(page, (WIDTH - GUTTER, 25), about, 13, MUTED, "r")
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _shown(value: object) -> str:
+    number = _number(value)
+    return "unknown" if number is None else f"{number:.5f}"
