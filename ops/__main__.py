@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from ops import keys, tenants
+from ops import commands, keys, tenants, webhooks
 from store.errors import StoreError
 
 app = typer.Typer(
@@ -16,9 +16,12 @@ def main() -> None:
     """Run one command; an error that a person can mend is one line and exit status 1."""
     app.add_typer(keys.app, name="keys")
     app.add_typer(tenants.app, name="tenants")
+    app.add_typer(webhooks.app, name="webhooks")
+    app.command()(commands.backup)
+    app.command()(commands.restore)
     try:
         app()
-    except StoreError as error:
+    except (StoreError, OSError) as error:
         print(error, file=sys.stderr)
         raise SystemExit(1) from None
 

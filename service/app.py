@@ -8,7 +8,20 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 
-from service import datasets, denoise, errors, finetune, health, jobs, models, openapi, pages, results
+from service import (
+    datasets,
+    denoise,
+    errors,
+    finetune,
+    health,
+    jobs,
+    models,
+    openapi,
+    pages,
+    results,
+    usage,
+    webhooks,
+)
 from service.access import identify
 from service.body_limit import BodyLimit
 from service.hosts import LoopbackHosts, is_loopback, require_guarded
@@ -27,6 +40,8 @@ TAGS = [
     {"name": "jobs", "description": "Follow, cancel and delete what was started."},
     {"name": "results", "description": "Fetch what a job made."},
     {"name": "models", "description": "What a job can be run with."},
+    {"name": "webhooks", "description": "What was told to whom when a job ended."},
+    {"name": "usage", "description": "What you used, and what is left."},
     {"name": "health", "description": "For load balancers and monitoring."},
     {"name": "pages", "description": "For people."},
 ]
@@ -92,7 +107,7 @@ async def _open(app: FastAPI) -> bool:
 def _add_routes(app: FastAPI) -> None:
     """Every route twice: as it is, and under /v1 for clients that pin a version."""
     routes = APIRouter()
-    for room in (denoise, finetune, datasets, jobs, results, models):
+    for room in (denoise, finetune, datasets, jobs, results, models, webhooks, usage):
         routes.include_router(room.router, dependencies=[Depends(identify)])
     for room in (health, pages):  # for everybody, but for what asks for a scope itself
         routes.include_router(room.router)

@@ -19,12 +19,13 @@ from service.recording import record
 from service.results import result_file, result_headers
 from service.services import BasePath, Services, ServicesDep
 from service.uploads import receive_upload
+from service.webhooks import require_webhook_url
 from store.job import Job, JobState
 from store.models import Model, ModelNotFound
 
 router = APIRouter(tags=["denoise"])
 
-OUR_FAULTS = frozenset({"worker_lost", "storage_unavailable", "out_of_memory", "internal_error"})
+OUR_FAULTS = frozenset({"worker_lost", "storage_unavailable", "disk_full", "out_of_memory", "internal_error"})
 """Codes of job errors for which no client can be blamed, so that a waiting request answers 500 and not 422."""
 
 IdempotencyKey = Annotated[
@@ -75,6 +76,7 @@ async def denoise(
     seconds = wait_seconds(query.wait, prefer, services.settings.max_wait_seconds)
     async with receive_upload(request, services.settings.max_upload_bytes) as upload:
         options = parse_options(upload.fields, query.given())
+        require_webhook_url(options.webhook_url, services.settings)
         info = await to_thread.run_sync(upload.probe, services.limits)
         _check_roi(options, info)
         model = await to_thread.run_sync(_choose_model, services, caller, options, info)

@@ -28,6 +28,7 @@ from store.errors import (
     TooManyJobs,
 )
 from store.models import ModelInUse, ModelIsShipped, ModelNotFound
+from store.webhooks import DeliveryNotFound
 
 METHODS = ("DELETE", "GET", "HEAD", "POST", "PUT")
 RETRY_SECONDS = "5"
@@ -96,6 +97,8 @@ async def _store(request: Request, exc: Exception) -> ProblemResponse:
     match exc:
         case JobNotFound():
             return respond(request, problems.JobNotFound(f"{exc} GET /jobs lists those that exist."))
+        case DeliveryNotFound():
+            return respond(request, problems.WebhookNotFound(f"{exc} GET /webhooks lists those that exist."))
         case ModelNotFound():
             return respond(request, problems.ModelNotFound(f"{exc} GET /models lists those that exist."))
         case DatasetNotFound():

@@ -22,6 +22,7 @@ from service.preferences import wait_seconds
 from service.problems import FieldError
 from service.services import BasePath, Services, ServicesDep
 from service.training_files import TrainingFile, TrainingUpload, receive_training_files
+from service.webhooks import require_webhook_url
 from store.blobs import input_key
 from store.errors import IdempotencyConflict, StoreError
 from store.ids import new_id
@@ -107,6 +108,7 @@ def _checked(services: Services, options: FineTuneOptions, upload: TrainingUploa
         raise _refused_field(
             "images", f"none of the {len(upload.files)} files is an image or archive that is read here"
         )
+    require_webhook_url(options.webhook_url, services.settings)
     bound = services.settings.finetune_minutes
     if (options.max_minutes or 0.0) > bound:
         raise _refused_field("max_minutes", f"at most {bound:g} are allowed here (setting B2S_FINETUNE_MINUTES)")

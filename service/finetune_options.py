@@ -6,7 +6,7 @@ from typing import Any
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from service.parameters import WaitQuery
+from service.parameters import WaitQuery, WebhookUrl
 
 FROM_SCRATCH = "none"
 
@@ -50,6 +50,7 @@ class FineTuneOptions(BaseModel):
         None, min_length=1, max_length=200, description="What to call the model.", examples=["confocal, 20x"]
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Start of the random numbers.", examples=[0])
+    webhook_url: WebhookUrl = None
 
 
 OPTION_NAMES = frozenset(FineTuneOptions.model_fields)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from service.parameters import WaitQuery
+from service.parameters import WaitQuery, WebhookUrl
 
 OutputFormat = Literal["png", "jpeg", "webp", "tiff"]
 
@@ -59,6 +59,7 @@ class DenoiseOptions(BaseModel):
         "keep", description="Metadata in the result: `keep` all, `safe` drops GPS and other traces, `none` drops all."
     )
     report: bool = Field(True, description="Whether to measure the noise and keep a report (`GET /jobs/{id}/report`).")
+    webhook_url: WebhookUrl = None
 
 
 OPTION_NAMES = frozenset(DenoiseOptions.model_fields)

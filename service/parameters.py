@@ -19,6 +19,19 @@ LastEventId = Annotated[
     ),
 ]
 
+WebhookUrl = Annotated[
+    str | None,
+    Field(
+        max_length=2000,
+        pattern="^https?://",
+        description=(
+            "Where to POST a signed message once the job has ended (Standard Webhooks): at least once, with retries "
+            "over hours. `GET /webhooks` shows what came of it."
+        ),
+        examples=["https://example.com/hooks/b2s"],
+    ),
+]
+
 
 class WaitQuery(BaseModel):
     """How long to hold a request for a job."""

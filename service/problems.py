@@ -5,7 +5,7 @@
     ├── Unauthorized             401   KeyMissing · KeyRefused
     ├── Forbidden                403   ScopeMissing
     ├── NotFound                 404   JobNotFound · ModelNotFound · DatasetNotFound · DatasetImageNotFound ·
-    │                                ReportNotKept · ProblemNotFound
+    │                                ReportNotKept · WebhookNotFound · ProblemNotFound
     ├── MethodNotAllowed         405
     ├── NotAcceptable            406
     ├── Conflict                 409   ResultNotReady · JobHasNoResult · JobIsFinal · JobIsRunning · JobCanceled ·
@@ -162,6 +162,12 @@ class ReportNotKept(NotFound):
     """The job was posted with `report=false`, so it has no report. Post the image again without that option."""
 
     slug, title = "report-not-kept", "This job has no report"
+
+
+class WebhookNotFound(NotFound):
+    """No webhook delivery has this id. List yours with `GET /webhooks`."""
+
+    slug, title = "webhook-not-found", "No such webhook delivery"
 
 
 class ProblemNotFound(NotFound):

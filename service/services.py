@@ -25,6 +25,7 @@ from store.keys import Keys
 from store.models import Models
 from store.settings import Settings
 from store.usage import Usage
+from store.webhooks import Webhooks
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Services:
     models: Models
     datasets: Datasets
     usage: Usage
+    webhooks: Webhooks
     keys: Keys
     gatekeeper: Gatekeeper
     rates: Rates
@@ -90,6 +92,7 @@ def open_services(settings: Settings, metrics: GatewayMetrics) -> Services:
         models=Models(engine),
         datasets=Datasets(engine, settings),
         usage=Usage(engine),
+        webhooks=Webhooks(engine),
         keys=keys,
         gatekeeper=Gatekeeper(keys, settings),
         rates=Rates(),

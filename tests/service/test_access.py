@@ -14,6 +14,8 @@ from fastapi.routing import APIRoute
 from service import problems
 from service.app import create_app
 from service.rates import Rates
+from store.ids import new_id
+from store.job import JobKind, NewJob
 from store.keys import DEFAULT_SCOPES, Keys, Scope, new_key
 from store.settings import Settings
 from store.tenants import Allowance, Tenants
@@ -39,6 +41,19 @@ SCOPES = {
     "GET /models": Scope.READ,
     "GET /models/{model_id}": Scope.READ,
     "GET /models/{model_id}/weights": Scope.READ,
+    "DELETE /models/{model_id}": Scope.FINETUNE,
+    "POST /finetune": Scope.FINETUNE,
+    "POST /datasets": Scope.FINETUNE,
+    "GET /datasets": Scope.READ,
+    "GET /datasets/{dataset_id}": Scope.READ,
+    "DELETE /datasets/{dataset_id}": Scope.FINETUNE,
+    "GET /datasets/{dataset_id}/images": Scope.READ,
+    "PUT /datasets/{dataset_id}/images/{name:path}": Scope.FINETUNE,
+    "DELETE /datasets/{dataset_id}/images/{name:path}": Scope.FINETUNE,
+    "GET /webhooks": Scope.READ,
+    "GET /webhooks/{delivery_id}": Scope.READ,
+    "POST /webhooks/{delivery_id}/replay": Scope.DENOISE,
+    "GET /usage": Scope.READ,
     "GET /metrics": Scope.ADMIN,
 }
 """The scope of every other route."""
@@ -54,9 +69,25 @@ class Guarded:
         self.revoked = self.keys.create("acme", [Scope.ADMIN])
         self.keys.revoke(self.revoked.split("_")[1])
         self.stranger = self.keys.create("other", DEFAULT_SCOPES)
-        services = gateway.services
+        self.model()
+        job = gateway.services.jobs.create(
+            NewJob(new_id("job"), JobKind.DENOISE, {"webhook_url": "https://x.example"}, {}, None, 1, tenant="acme")
+        ).job
+        gateway.services.jobs.request_cancel(job.id)
+        self.delivery = gateway.services.webhooks.page("acme").deliveries[0].id
+
+    def model(self) -> None:
+        """Make (again) a model that is `acme`'s."""
+        services = self.gateway.services
         services.blobs.put("models/acme.safetensors", b"weights")
         services.models.register("mdl_acme", "acme", 1, {}, "models/acme.safetensors", 7, "0" * 64, tenant="acme")
+
+    def dataset(self) -> str:
+        """A new dataset of `acme`'s with one image in it."""
+        found: str = self.ask("POST /datasets", self.right).json()["id"]
+        put = self.ask(f"PUT /datasets/{found}/images/a.png", self.right, content=png())
+        assert put.status_code in (200, 201), put.text
+        return found
 
     def with_scopes(self, *scopes: Scope) -> str:
         return self.keys.create("acme", scopes)
@@ -77,7 +108,12 @@ class Guarded:
         job = self.post(self.right).json()["id"] if "{job_id}" in route else ""
         if job and "cancel" not in route:
             self.gateway.succeed(self.gateway.claim())
-        return route.format(job_id=job, model_id="mdl_acme")
+        dataset = self.dataset() if "{dataset_id}" in route else ""
+        if "{model_id}" in route:
+            self.model()
+        return route.replace("{name:path}", "a.png").format(
+            job_id=job, model_id="mdl_acme", dataset_id=dataset, delivery_id=self.delivery
+        )
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +172,7 @@ def test_what_is_another_tenants_does_not_exist(guarded: Guarded, route: str) ->
     path = guarded.path(route)
     answer = guarded.ask(path, guarded.stranger)
     assert answer.status_code == 404
-    unknown = guarded.ask(path.replace(path.split("/")[2], "job_0" if "/jobs" in route else "mdl_0"), guarded.stranger)
+    unknown = guarded.ask(path.replace(path.split("/")[2], "nothing_0"), guarded.stranger)
     assert unknown.status_code == 404
     assert _shape(answer) == _shape(unknown)  # nothing tells the two apart
     if "{job_id}" in route:

@@ -55,7 +55,7 @@ def test_every_problem_answer_is_documented_as_one(document: dict[str, Any]) -> 
 
 def test_the_body_of_denoise_lists_every_option(document: dict[str, Any]) -> None:
     form = document["paths"]["/denoise"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
-    options = {"image", "model", "strength", "output_format", "roi", "normalize", "metadata", "report"}
+    options = {"image", "model", "strength", "output_format", "roi", "normalize", "metadata", "report", "webhook_url"}
     assert set(form["properties"]) == options
     assert form["required"] == ["image"] and form["additionalProperties"] is False
 

@@ -1,0 +1,88 @@
+"""Rows as JSON lines: read in one snapshot while the service goes on, written into an empty database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, delete, insert, select, text
+
+from store.database import UtcDateTime
+from store.schema import jobs, keys, metadata, models, usage
+
+BATCH = 500
+MUST_BE_EMPTY = (jobs, keys, usage)
+"""Tables in which a row means that somebody works here already. A gateway's start registers the shipped models."""
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A connection that sees the database as it is now, however long it reads; writers are not kept waiting."""
+    level = "AUTOCOMMIT" if engine.dialect.name == "sqlite" else "REPEATABLE READ"
+    with engine.connect().execution_options(isolation_level=level) as connection:
+        if engine.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN")  # deferred: takes no lock, and in WAL mode keeps its snapshot
+        else:
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
+        yield connection
+
+
+def revision(connection: Connection) -> str:
+    """The migration that the database is at."""
+    return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one())
+
+
+def lines(connection: Connection, table: Table) -> Iterator[bytes]:
+    """The rows of a table, a JSON object a line."""
+    for row in connection.execution_options(yield_per=BATCH).execute(select(table)).mappings():
+        yield json.dumps(dict(row), default=_plain).encode() + b"\n"
+
+
+def is_empty(connection: Connection) -> bool:
+    """Whether nobody has worked with this database yet."""
+    return not any(connection.execute(select(table).limit(1)).first() for table in MUST_BE_EMPTY)
+
+
+def clear_shipped(connection: Connection) -> None:
+    """Drop what a gateway's start enters by itself, so that the rows of a backup take its place."""
+    connection.execute(delete(models))
+
+
+def load(connection: Connection, table: Table, rows: Iterable[bytes]) -> int:
+    """Insert rows written by `lines`; how many."""
+    count = 0
+    batch: list[dict[str, Any]] = []
+    for line in rows:
+        batch.append(_typed(table, json.loads(line)))
+        if len(batch) == BATCH:
+            count += _insert(connection, table, batch)
+            batch = []
+    return count + _insert(connection, table, batch)
+
+
+def tables() -> list[Table]:
+    """All tables, those that others refer to first."""
+    return metadata.sorted_tables
+
+
+def _insert(connection: Connection, table: Table, batch: list[dict[str, Any]]) -> int:
+    if batch:
+        connection.execute(insert(table), batch)
+    return len(batch)
+
+
+def _typed(table: Table, row: dict[str, Any]) -> dict[str, Any]:
+    times = {column.name for column in table.columns if isinstance(column.type, UtcDateTime)}
+    return {
+        name: datetime.fromisoformat(value) if name in times and value is not None else value
+        for name, value in row.items()
+    }
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"a column holds {type(value).__name__}, which a backup cannot")

@@ -1,0 +1,91 @@
+"""`GET /usage`: what a tenant used, day by day, and what is left of the day."""
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated
+
+from anyio import to_thread
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from service import openapi, problems
+from service.access import READ, CallerDep
+from service.problems import FieldError
+from service.services import ServicesDep
+from store.job import JobKind
+from store.usage import resets_at
+
+router = APIRouter(tags=["usage"])
+
+DEFAULT_DAYS = 30
+MOST_DAYS = 400
+
+
+class DayView(BaseModel):
+    """One day (UTC) of one kind of job."""
+
+    day: date
+    kind: JobKind
+    accepted: int = Field(description="Jobs accepted on this day.", ge=0)
+    accepted_pixels: int = Field(description="Pixels of these; what the quota counts.", ge=0)
+    succeeded: int = Field(description="Jobs that succeeded on this day.", ge=0)
+    failed: int = Field(ge=0)
+    canceled: int = Field(ge=0)
+    pixels: int = Field(description="Pixels of the jobs that succeeded.", ge=0)
+    worker_seconds: float = Field(description="How long workers were busy with them; on a GPU worker, GPU-seconds.")
+
+
+class AllowanceView(BaseModel):
+    """What the key's tenant may use; null: no bound."""
+
+    requests_per_minute: int | None
+    unfinished_jobs: int | None
+    pixels_per_day: int | None
+
+
+class UsageView(BaseModel):
+    """Usage and bounds of a tenant."""
+
+    model_config = ConfigDict(title="Usage")
+
+    tenant: str
+    allowance: AllowanceView
+    pixels_today: int = Field(description="Pixels accepted today, of all kinds.", ge=0)
+    pixels_left_today: int | None = Field(description="What is left of the quota; null: no bound.", ge=0)
+    resets_at: datetime = Field(description="When the next day begins.")
+    days: list[DayView] = Field(description="Newest first; days without use are left out.")
+
+
+class UsageQuery(BaseModel):
+    """Which days."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    first: date | None = Field(None, description=f"First day (UTC); default: {DEFAULT_DAYS} days before the last.")
+    last: date | None = Field(None, description="Last day (UTC); default: today.")
+
+
+@router.get(
+    "/usage",
+    operation_id="get_usage",
+    summary="What was used",
+    responses=openapi.responses(problems.InvalidRequest),
+    dependencies=[READ],
+)
+async def get_usage(services: ServicesDep, caller: CallerDep, query: Annotated[UsageQuery, Query()]) -> UsageView:
+    """Jobs, pixels and worker-seconds by day and kind, and what is left of today's quota."""
+    last = query.last or datetime.now(UTC).date()
+    first = query.first or date.fromordinal(max(last.toordinal() - DEFAULT_DAYS, 1))
+    if not 0 <= (last - first) / timedelta(days=1) <= MOST_DAYS:
+        message = f"this has to be 0 to {MOST_DAYS} days before `last`"
+        raise problems.InvalidRequest(f"first: {message}.", errors=[FieldError(field="first", message=message)])
+    today, accepted = await to_thread.run_sync(services.usage.accepted_today, caller.tenant)
+    days = await to_thread.run_sync(services.usage.days, caller.tenant, first, last)
+    quota = caller.allowance.pixels_per_day
+    return UsageView(
+        tenant=caller.tenant,
+        allowance=AllowanceView.model_validate(caller.allowance, from_attributes=True),
+        pixels_today=accepted,
+        pixels_left_today=None if quota is None else max(quota - accepted, 0),
+        resets_at=resets_at(today),
+        days=[DayView.model_validate(day, from_attributes=True) for day in days],
+    )

@@ -1,0 +1,165 @@
+"""The drill: back up, restore into an empty system of another make, and serve what was there."""
+
+from __future__ import annotations
+
+import tarfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, func, select
+
+from ops import snapshot
+from ops.backup import BackupBroken, write_backup
+from ops.restore import NotEmpty, read_backup
+from store.blobs import Blobs, attempt_key
+from store.database import connect
+from store.job import Job, Outcome
+from store.keys import Keys, Scope
+from store.migrate import upgrade
+from store.schema import metadata
+from store.settings import Settings
+from store.tenants import Allowance, Tenants
+from store.usage import Usage
+from store.webhooks import Webhooks
+from tests.ops.test_keys import ops
+from tests.service.gateway import running_gateway
+from tests.stores import Store
+
+RESULT = bytes(range(256)) * 20_000
+
+
+def furnished(store: Store) -> tuple[str, Job]:
+    """A tenant with a key, bounds, a webhook secret and a finished job, besides one that waits."""
+    key = Keys(store.engine).create("acme", [Scope.READ])
+    Tenants(store.engine).set_allowance("acme", Allowance(pixels_per_day=10_000))
+    job = store.running(tenant="acme", options={"webhook_url": "https://x.example/"})
+    result = attempt_key(job.id, 1, "result.png")
+    store.blobs.put(result, RESULT)
+    facts = {"media_type": "image/png", "extension": ".png", "bytes": len(RESULT), "sha256": "0" * 64}
+    done = store.jobs.finish(job, Outcome(result, facts, {"compute": 1.0}))
+    store.queued(tenant="acme")
+    assert done is not None
+    return key, done
+
+
+def counts(engine: Engine) -> dict[str, int]:
+    with engine.connect() as connection:
+        return {
+            name: connection.execute(select(func.count()).select_from(table)).scalar_one()
+            for name, table in metadata.tables.items()
+        }
+
+
+def empty_system(folder: Path) -> tuple[Settings, Engine, Blobs]:
+    folder.mkdir()
+    settings = Settings(data_dir=folder)
+    return settings, connect(settings.database), Blobs(settings.blobs)
+
+
+def test_an_old_result_is_served_from_a_restored_system(store: Store, tmp_path: Path) -> None:
+    key, job = furnished(store)
+    secret = Webhooks(store.engine).secret("acme")
+    written = write_backup(store.engine, store.blobs, tmp_path / "backup.tar")
+    assert (tmp_path / "backup.tar").stat().st_mode & 0o077 == 0
+    settings, engine, blobs = empty_system(tmp_path / "new")
+    restored = read_backup(engine, blobs, tmp_path / "backup.tar")
+    assert (restored.rows, restored.blobs) == (sum(written.rows.values()), written.blobs)
+    assert counts(engine) == counts(store.engine) == written.rows
+    assert Webhooks(engine).secret("acme") == secret
+    assert Usage(engine).accepted_today("acme") == Usage(store.engine).accepted_today("acme")
+    engine.dispose()
+    with running_gateway(settings.data_dir) as gateway:
+        headers = {"Authorization": f"Bearer {key}"}
+        assert gateway.http.get(f"/jobs/{job.id}/result", headers=headers).content == RESULT
+        shown = gateway.http.get(f"/jobs/{job.id}", headers=headers).json()
+        assert shown["finished_at"] == job.finished_at.isoformat().replace("+00:00", "Z")  # type: ignore[union-attr]
+        assert gateway.http.get(f"/jobs/{job.id}/result").status_code == 401
+        waiting = gateway.services.jobs.claim(job.kind, "w")  # the queue goes on
+        assert waiting is not None and waiting.tenant == "acme"
+
+
+def test_a_restore_fits_the_other_kind_of_store_too(tmp_path: Path, store: Store) -> None:
+    """From a folder with SQLite into whichever store the test runs on, PostgreSQL and S3 for one."""
+    _, engine, blobs = empty_system(tmp_path / "old")
+    upgrade(engine)
+    from tests.stores import open_store
+
+    old = open_store(Settings(data_dir=tmp_path / "old"), engine)
+    _, job = furnished(old)
+    write_backup(engine, blobs, tmp_path / "backup.tar")
+    read_backup(store.engine, store.blobs, tmp_path / "backup.tar")
+    assert store.jobs.get(job.id) == old.jobs.get(job.id)
+    assert store.blobs.get(str(job.result_key)) == RESULT
+    assert store.jobs.events(job.id) == old.jobs.events(job.id)
+
+
+def test_rows_are_of_one_moment_while_the_service_goes_on(store: Store) -> None:
+    furnished(store)
+    before = counts(store.engine)
+    with snapshot.reading(store.engine) as connection:
+        seen = {}
+        for table in snapshot.tables():
+            seen[table.name] = sum(1 for _ in snapshot.lines(connection, table))
+            with ThreadPoolExecutor(1) as pool:  # a writer is not kept waiting
+                pool.submit(store.queued, tenant="acme").result(timeout=60)
+    assert seen == before
+    assert counts(store.engine)["jobs"] > before["jobs"]
+
+
+@pytest.fixture
+def backup(store: Store, tmp_path: Path) -> Path:
+    furnished(store)
+    write_backup(store.engine, store.blobs, tmp_path / "backup.tar")
+    return tmp_path / "backup.tar"
+
+
+def test_a_file_that_is_not_whole_changes_nothing(backup: Path, tmp_path: Path) -> None:
+    data = backup.read_bytes()
+    at = data.index(RESULT[:64])
+    broken = {
+        "cut in a blob": data[: at + 1000],
+        "cut between members": data[: len(data) // 512 // 2 * 512],
+        "a flipped bit": data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :],
+        "empty": b"",
+        "something else": b"PK\x03\x04" + bytes(10_000),
+    }
+    _, engine, blobs = empty_system(tmp_path / "new")
+    for what, content in broken.items():
+        (tmp_path / "broken.tar").write_bytes(content)
+        with pytest.raises(BackupBroken, match=r"broken\.tar"):
+            read_backup(engine, blobs, tmp_path / "broken.tar")
+        assert list(blobs.below("")) == [], what
+
+
+def test_a_system_in_use_is_left_alone(backup: Path, store: Store) -> None:
+    before = counts(store.engine)
+    with pytest.raises(NotEmpty, match="B2S_DATABASE_URL"):
+        read_backup(store.engine, store.blobs, backup)
+    assert counts(store.engine) == before
+
+
+def test_a_backup_that_fails_leaves_no_file(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    furnished(store)
+
+    def cut(*_: Any) -> Any:
+        yield RESULT[:10]
+
+    monkeypatch.setattr(store.blobs, "stream", cut)
+    with pytest.raises(Exception, match="deleted while it was read"):
+        write_backup(store.engine, store.blobs, tmp_path / "backup.tar")
+    assert list(tmp_path.glob("*backup*")) == []
+
+
+def test_the_two_commands(tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    upgrade(connect(Settings(data_dir=tmp_path / "old").database))
+    ops(tmp_path / "old", "keys", "create", "acme")
+    assert "1 rows" not in ops(tmp_path / "old", "backup", str(tmp_path / "b.tar")).stdout
+    ops(tmp_path / "new", "restore", str(tmp_path / "b.tar"))
+    assert "acme" in ops(tmp_path / "new", "keys", "list").stdout
+    assert "in use" in ops(tmp_path / "new", "restore", str(tmp_path / "b.tar"), expect=1).stderr
+    with tarfile.open(tmp_path / "b.tar") as tar:
+        assert tar.getnames()[-1] == "end.json"

@@ -1,0 +1,41 @@
+"""`GET /usage`: what was used and what is left."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from store.tenants import Allowance, Tenants
+from tests.service.gateway import Running, running_gateway
+from tests.service.test_problems import problem_of
+
+
+def test_the_day_is_counted_as_it_goes(tmp_path: Path) -> None:
+    with running_gateway(tmp_path) as gateway:
+        key = gateway.services.keys.create("acme")
+        Tenants(gateway.services.engine).set_allowance("acme", Allowance(pixels_per_day=1000))
+        gateway.http.headers["Authorization"] = f"Bearer {key}"
+        assert gateway.http.get("/usage").json()["days"] == []
+        for _ in range(2):
+            gateway.post()  # 64 pixels
+        gateway.succeed(gateway.claim())
+        used = gateway.http.get("/usage").json()
+    assert (used["tenant"], used["pixels_today"], used["pixels_left_today"]) == ("acme", 128, 872)
+    assert used["allowance"]["pixels_per_day"] == 1000
+    (day,) = used["days"]
+    assert (day["accepted"], day["succeeded"], day["pixels"], day["worker_seconds"]) == (2, 1, 64, 0.1)
+    assert day["day"] == datetime.now(UTC).date().isoformat() or datetime.now(UTC).hour == 0
+    resets = datetime.fromisoformat(used["resets_at"])
+    assert timedelta() < resets - datetime.now(UTC) <= timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    "query", ["first=2026-11-22&last=2026-11-01", "first=2020-01-01&last=2026-11-01", "first=soon", "days=3"]
+)
+def test_days_that_make_no_sense_are_refused(gateway: Running, query: str) -> None:
+    problem_of(gateway.http.get(f"/usage?{query}"), 422, "invalid-request")
+
+
+def test_the_ends_of_the_calendar_are_no_bug(gateway: Running) -> None:
+    for query in ("last=0001-01-01", "last=9999-12-31", "first=9999-01-01&last=9999-12-31"):
+        assert gateway.http.get(f"/usage?{query}").status_code == 200

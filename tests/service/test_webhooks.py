@@ -1,0 +1,56 @@
+"""Webhooks over HTTP: the option, the log, the replay."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from store.webhooks import Attempt
+from tests.service.gateway import Running, png, running_gateway
+from tests.service.test_problems import problem_of
+
+URL = "https://receiver.example/hook"
+
+
+def test_the_end_of_a_job_is_in_the_log(gateway: Running) -> None:
+    job = gateway.post(webhook_url=URL)
+    assert job["options"]["webhook_url"] == URL
+    assert gateway.http.get("/webhooks").json()["deliveries"] == []
+    gateway.succeed(gateway.claim())
+    (delivery,) = gateway.http.get(f"/webhooks?job_id={job['id']}").json()["deliveries"]
+    assert (delivery["type"], delivery["state"], delivery["url"]) == ("job.succeeded", "pending", URL)
+    detail = gateway.http.get(f"/webhooks/{delivery['id']}").json()
+    assert json.loads(detail["body"])["data"]["id"] == job["id"]
+    assert detail["log"] == []
+
+
+def test_what_was_tried_is_shown_and_can_be_replayed(gateway: Running) -> None:
+    job = gateway.post(webhook_url=URL)
+    gateway.succeed(gateway.claim())
+    webhooks = gateway.services.webhooks
+    taken = webhooks.claim()
+    while taken is not None and taken.job_id != job["id"]:
+        taken = webhooks.claim()
+    assert taken is not None
+    webhooks.record(taken, Attempt(0.2, 410, "the receiver answered 410", final=True))
+    detail = gateway.http.get(f"/webhooks/{taken.id}").json()
+    assert (detail["state"], detail["last_status"], len(detail["log"])) == ("failed", 410, 1)
+    answer = gateway.http.post(f"/webhooks/{taken.id}/replay")
+    assert (answer.status_code, answer.json()["state"]) == (202, "pending")
+    problem_of(gateway.http.post("/webhooks/msg_0/replay"), 404, "webhook-not-found")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["receiver.example", "http://receiver.example/", "https://u:p@receiver.example/", "https://", "ftp://x.example",
+     "https://x:99999/", "https://[::1", "https://" + "a" * 2000],
+)  # fmt: skip
+def test_a_url_that_no_delivery_can_go_to_is_refused(gateway: Running, url: str) -> None:
+    answer = gateway.http.post("/denoise", files={"image": png()}, data={"webhook_url": url})
+    document = problem_of(answer, 422, "invalid-request")
+    assert [error["field"] for error in document["errors"]] == ["webhook_url"]
+
+
+def test_inside_ones_own_network_http_will_do(tmp_path: Path) -> None:
+    with running_gateway(tmp_path, webhook_private=True) as gateway:
+        assert gateway.post(webhook_url="http://127.0.0.1:9/hook")["options"]["webhook_url"]
