@@ -19,6 +19,14 @@ from store.errors import SettingsError
 BUSY_SECONDS = 15.0
 """How long a writer waits for another one (SQLite), or a connection for its server (PostgreSQL)."""
 
+_NOTICE_A_LOST_MACHINE = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+"""libpq's options (seconds, milliseconds): without them a query to a machine that lost power hangs for two hours."""
+
 
 def connect(url: str) -> Engine:
     """An engine for `url`; opens nothing yet.
@@ -33,6 +41,7 @@ def connect(url: str) -> Engine:
         return _sqlite(url)
     if backend == "postgresql":
         options = {"connect_timeout": 5, "options": "-c statement_timeout=30s -c lock_timeout=15s"}
+        options |= _NOTICE_A_LOST_MACHINE
         return create_engine(url, pool_size=8, max_overflow=24, pool_pre_ping=True, connect_args=options)
     raise SettingsError(f"B2S_DATABASE_URL speaks {backend!r}; use sqlite:/// or postgresql://.")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import structlog
 import torch
 from sqlalchemy.exc import SQLAlchemyError
@@ -33,6 +35,9 @@ def explain(error: Exception) -> Stopped:
         case BlobStoreError() | SQLAlchemyError():
             log.warning("storage_failed", reason=str(error))
             return Retriable("storage_unavailable", "The storage did not answer; send the job again later.")
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EFBIG):
+            log.error("scratch_full", reason=str(error))
+            return Retriable("disk_full", "A worker has no room for temporary files; send the job again later.")
         case MemoryError() | torch.cuda.OutOfMemoryError():
             log.warning("out_of_memory", reason=str(error))
             return Retriable("out_of_memory", "The image needs more memory than a worker has; send it in parts.")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from store.blobs import Blobs, input_key
 from store.broker import Broker
@@ -96,16 +97,16 @@ class Cluster:
         assert worker.alive, worker.log.read_text()
         return worker
 
-    def store(self, data: bytes) -> Job:
+    def store(self, data: bytes, **options: Any) -> Job:
         """Record a job as the gateway does, without a ring."""
         job_id = new_id("job")
         self.blobs.put(input_key(job_id), data)
-        new = NewJob(job_id, JobKind.DENOISE, {}, {}, input_key(job_id), pixels=1, request_id=f"req-{job_id}")
+        new = NewJob(job_id, JobKind.DENOISE, options, {}, input_key(job_id), pixels=1, request_id=f"req-{job_id}")
         return self.jobs.create(new).job
 
-    def send(self, data: bytes) -> Job:
+    def send(self, data: bytes, **options: Any) -> Job:
         """Record a job and ring."""
-        job = self.store(data)
+        job = self.store(data, **options)
         self.broker.ring(job.kind, job.id)
         return job
 

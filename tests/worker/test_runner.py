@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from typing import NoReturn
 
@@ -35,6 +36,7 @@ def test_a_stopping_worker_starts_nothing(bench: Bench) -> None:
     [
         (BlobStoreError("no answer"), "storage_unavailable"),
         (OperationalError("SELECT", {}, Exception("gone")), "storage_unavailable"),
+        (OSError(errno.ENOSPC, "No space left on device"), "disk_full"),
         (MemoryError(), "out_of_memory"),
         (torch.cuda.OutOfMemoryError("CUDA out of memory"), "out_of_memory"),
         (ZeroDivisionError("secret path /srv/x"), "internal_error"),
