@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
-from typing import Any
 
 import numpy as np
 
-from images.decoded import Array, Decoded, Metadata
+from images.decoded import Decoded, Metadata
 from images.errors import BrokenImage, ImageError
 from images.limits import Limits
 from images.probe import DEFAULT_LIMITS, probe
 from images.source import Input, Source
+from images.working_stack import Allocate
 
 __all__ = ["Decoded", "Metadata", "decode", "decode_here"]
-
-Allocate = Callable[[tuple[int, ...], Any], Array]
 
 
 def decode(data: Input, limits: Limits = DEFAULT_LIMITS) -> Decoded:

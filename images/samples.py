@@ -20,23 +20,34 @@ WORKING = (np.dtype("uint8"), np.dtype("uint16"), np.dtype("float32"))
 def to_working(stored: Array) -> tuple[Array, Array | None, tuple[str, ...]]:
     """(pixels for the model, exact samples to keep or None, warnings) of an (N, H, W, C) array of any real type."""
     stored = np.ascontiguousarray(stored, dtype=stored.dtype.newbyteorder("="))
+    pixels, exact, count = filled(stored)
+    return pixels, exact, fill_warning(count)
+
+
+def filled(stored: Array) -> tuple[Array, Array | None, int]:
+    """As `to_working`, with the number of samples that are not numbers instead of the warning about them."""
     if stored.dtype == np.bool_:
-        return stored.astype(np.uint8) * np.uint8(255), None, ()
+        return stored.astype(np.uint8) * np.uint8(255), None, 0
     if stored.dtype in _SHIFTED:
         unsigned, offset = _SHIFTED[stored.dtype]
-        return stored.view(unsigned) ^ unsigned(offset), None, ()
+        return stored.view(unsigned) ^ unsigned(offset), None, 0
     if stored.dtype in WORKING[:2]:
-        return stored, None, ()
+        return stored, None, 0
     with np.errstate(over="ignore"):
         pixels = stored.astype(np.float32)
     bad = ~np.isfinite(pixels)
     if not bad.any():
         with np.errstate(invalid="ignore"):  # 2^31 and more, rounded up to float32, do not fit back
             same = stored.dtype in (np.float32, np.float16) or np.array_equal(pixels.astype(stored.dtype), stored)
-        return pixels, None if same else stored, ()
+        return pixels, None if same else stored, 0
     good = pixels[~bad]
     pixels = np.where(bad, np.float32(np.median(good)) if good.size else np.float32(0), pixels)
-    return pixels, stored, (f"{int(bad.sum()):,} samples are not finite numbers; they come back as they were.",)
+    return pixels, stored, int(bad.sum())
+
+
+def fill_warning(count: int) -> tuple[str, ...]:
+    """What to say about `count` samples that are not numbers."""
+    return (f"{count:,} samples are not finite numbers; they come back as they were.",) if count else ()
 
 
 def from_working(pixels: Array, dtype: np.dtype[Any], before: Array, exact: Array | None) -> Array:

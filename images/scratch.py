@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from images.limits import MIB
 
 Array = NDArray[Any]
-LARGE = 512 * MIB
+LARGE = 256 * MIB
 
 
 def file() -> IO[bytes]:

@@ -20,6 +20,7 @@ from model.report import Report
 
 Array = NDArray[Any]
 OnTile = Callable[[int, int], None]
+OnPage = Callable[[int, int], None]
 
 CPU_TILE = 1024
 GPU_TILE = 2048
@@ -103,12 +104,22 @@ class Denoiser:
         normalize: str | Normalisation = "auto",
         tile: int | None = None,
         on_tile: OnTile | None = None,
+        on_page: OnPage | None = None,
+        out: Array | None = None,
         report: bool = True,
     ) -> tuple[Array, Report | None]:
-        """As `denoise`, with the report of what was done (None with `report=False`)."""
+        """As `denoise`, with the report of what was done (None with `report=False`).
+
+        A stack larger than memory goes through page by page if `array` and `out` are memory-mapped and `on_page`
+        lets go of the pages it is told are done.
+
+        Args:
+            on_page: called with (done, total) after each page of a stack; what it raises ends the work.
+            out: where the result goes, of the array's shape and type; default: a new array.
+        """
         evidence = _Evidence() if report else None
-        out = self._run(array, strength, normalize, tile, on_tile, evidence)
-        return out, evidence.report(array) if evidence else None
+        out = self._run(array, strength, normalize, tile, on_tile, evidence, on_page, out)
+        return out, evidence.report(array.dtype) if evidence else None
 
     def _run(
         self,
@@ -118,29 +129,51 @@ class Denoiser:
         tile: int | None,
         on_tile: OnTile | None,
         evidence: _Evidence | None,
+        on_page: OnPage | None = None,
+        out: Array | None = None,
     ) -> Array:
         if not 0.0 <= strength <= 1.0:
             raise InvalidOption(f"strength must be between 0 and 1, not {strength}")
         stack = self._as_stack(array)
-        scaling = normalize if isinstance(normalize, Normalisation) else normalise.choose(stack, normalize)
-        out = array.copy()
-        if strength == 0.0 and evidence is None:
-            return out
+        paged = stack.nbytes > normalise.SAMPLED_BYTES  # may live on disk: looked at page by page only
+        if not paged:
+            normalise.require_finite(stack)
+        scaling = normalize if isinstance(normalize, Normalisation) else self._scaling(stack, normalize)
+        if out is None:
+            out = np.empty(array.shape, array.dtype)
+        elif (out.shape, out.dtype) != (array.shape, array.dtype):
+            raise InvalidArray(
+                f"out is {out.shape} {out.dtype}, the array {array.shape} {array.dtype}: make them alike"
+            )
         out_stack = self._as_stack(out)
-        groups = list(self._channel_groups(stack.shape[-1]))
+        groups = list(self._channel_groups(stack.shape[-1])) if strength > 0.0 or evidence else []
         tiles = self._tiles(stack.shape[1], stack.shape[2], tile)
         total = len(stack) * len(groups) * len(tiles)
         if evidence:
             evidence.begin(scaling, total)
         done = 0
-        for page, out_page in zip(stack, out_stack, strict=True):
+        for index, (page, out_page) in enumerate(zip(stack, out_stack, strict=True), start=1):
+            if paged:
+                normalise.require_finite(page)
+            out_page[...] = page
             for group in groups:
                 for place in tiles:
                     self._denoise_tile(page[..., group], out_page[..., group], place, scaling, strength, evidence)
                     done += 1
                     if on_tile:
                         on_tile(done, total)
+            if evidence:
+                evidence.add_page(page, stack.size)
+            if on_page:
+                on_page(index, len(stack))
         return out
+
+    def _scaling(self, stack: Array, mode: str) -> Normalisation:
+        """The map for a stack. In `auto`, a fine-tuned model has its set's own for files of the set's type."""
+        own = self.card.get("normalisation")
+        if mode == "auto" and own and own["dtype"] == str(stack.dtype):
+            return Normalisation(own["offset"], own["scale"])
+        return normalise.choose(stack, mode)
 
     def _denoise_tile(
         self,
@@ -170,6 +203,16 @@ class Denoiser:
         if strength > 0:
             change = residual.transpose(1, 2, 0) * np.float32(strength * scaling.scale)
             _add_in_place(out[rows, columns], change)
+
+    def infer(self, unit: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Posterior mean and the diagonal of Σ_x of one window, without tiling.
+
+        Args:
+            unit: (c, h, w) in normalised units, c the network's channels, h and w multiples of its stride.
+        """
+        mean, variance = self._infer(np.ascontiguousarray(unit, np.float32), True)
+        assert variance is not None
+        return mean, variance
 
     def _infer(
         self, unit: NDArray[np.float32], with_variance: bool
@@ -237,7 +280,6 @@ class Denoiser:
             raise InvalidArray(f"arrays of type {array.dtype} cannot be denoised: use uint8, uint16 or float32")
         if array.size == 0 or array.ndim not in (2, 3, 4):
             raise InvalidArray(f"shape {array.shape} is none of (H, W), (H, W, C), (N, H, W, C), or it is empty")
-        normalise.require_finite(array)
         if array.ndim == 2:
             return array[None, :, :, None]
         return array[None] if array.ndim == 3 else array
@@ -280,6 +322,9 @@ class _Evidence:
     seen: int = 0
     pixels: int = 0
     posterior: float = 0.0
+    values: int = 0
+    at_low: int = 0
+    at_high: int = 0
 
     def begin(self, scaling: Normalisation, tiles: int) -> None:
         self.scaling = scaling
@@ -294,6 +339,15 @@ class _Evidence:
             self.samples.append((noisy[window].copy(), mean[window].copy()))
         self.seen += 1
 
+    def add_page(self, page: Array, total: int) -> None:
+        """Count values at either end of an unsigned type's range, in a sample; other types have no such ends."""
+        if page.dtype.kind != "u":
+            return
+        values = page.reshape(-1)[:: max(1, total // REPORT_PIXELS) | 1]
+        self.values += values.size
+        self.at_low += int(np.count_nonzero(values == 0))
+        self.at_high += int(np.count_nonzero(values == np.iinfo(page.dtype).max))
+
     def _clipped_at(self, dtype: np.dtype[Any], at_low: float, at_high: float) -> tuple[float, float]:
         """The normalised values at which pixels were cut off, infinite where hardly any were."""
         low, high = -self.scaling.offset / self.scaling.scale, np.inf
@@ -301,24 +355,15 @@ class _Evidence:
             high = (np.iinfo(dtype).max - self.scaling.offset) / self.scaling.scale
         return (low if at_low > CLIPPED_SHARE else -np.inf), high
 
-    def report(self, array: Array) -> Report:
-        at_low, at_high = _shares_at_ends(array)
+    def report(self, dtype: np.dtype[Any]) -> Report:
+        at_low, at_high = self.at_low / max(1, self.values), self.at_high / max(1, self.values)
         return report.measure(
             self.samples,
-            self.curve.fit(self._clipped_at(array.dtype, at_low, at_high)),
+            self.curve.fit(self._clipped_at(dtype, at_low, at_high)),
             posterior_variance=self.posterior / max(1, self.pixels),
             clipped_share=at_low + at_high,
             normalisation=self.scaling,
         )
-
-
-def _shares_at_ends(array: Array) -> tuple[float, float]:
-    """Shares of values at either end of an unsigned type's range; other types have no such ends."""
-    if array.dtype.kind != "u":
-        return 0.0, 0.0
-    step = max(1, array.size // REPORT_PIXELS)
-    values = array.reshape(-1)[:: step | 1]
-    return float(np.mean(values == 0)), float(np.mean(values == np.iinfo(array.dtype).max))
 
 
 def _add_in_place(pixels: Array, change: NDArray[np.float32]) -> None:

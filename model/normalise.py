@@ -12,6 +12,7 @@ from model.errors import InvalidArray, InvalidOption
 
 Normalize = Literal["auto", "dtype", "none"]
 SAMPLE = 1 << 20  # pixels looked at for percentiles
+SAMPLED_BYTES = 1 << 28  # of a large stack, only so many bytes are touched: it may live on disk
 TAIL = 0.05  # percent of the pixels that may lie outside [0, 1] at either end
 SMALLEST_RANGE_8BIT = 16.0  # a flat 8-bit image must not have its rounding steps blown up to look like noise
 
@@ -76,6 +77,14 @@ def require_finite(values: NDArray[Any]) -> None:
 
 def _sample(stack: NDArray[Any]) -> NDArray[np.float64]:
     """About `SAMPLE` evenly spaced values; a stride prime to the usual row lengths avoids picking few columns."""
-    flat = stack.reshape(-1) if stack.flags.c_contiguous else stack.ravel()
-    step = max(1, flat.size // SAMPLE)
+    if stack.ndim == 4 and len(stack) > 1 and stack.nbytes > SAMPLED_BYTES:
+        pages = max(1, SAMPLED_BYTES // stack[0].nbytes)
+        which = np.linspace(0, len(stack) - 1, pages).astype(int)
+        return np.concatenate([_strided(stack[index], SAMPLE // pages) for index in which])
+    return _strided(stack, SAMPLE)
+
+
+def _strided(values: NDArray[Any], count: int) -> NDArray[np.float64]:
+    flat = values.reshape(-1) if values.flags.c_contiguous else values.ravel()
+    step = max(1, flat.size // max(1, count))
     return flat[:: step | 1].astype(np.float64)

@@ -35,8 +35,10 @@ class Upload:
     fields: dict[str, str]
 
     def sha256(self) -> str:
-        """Hex digest of the image bytes. Blocking."""
-        return hashlib.sha256(self.view()).hexdigest()
+        """Hex digest of the image bytes, read in pieces. Blocking; leaves the file at position 0."""
+        digest = hashlib.file_digest(self.file, "sha256")  # type: ignore[arg-type]  # any binary file will do
+        self.file.seek(0)
+        return digest.hexdigest()
 
     def view(self) -> memoryview:
         """The bytes without reading a large file into memory. Blocking; leaves the file at position 0."""

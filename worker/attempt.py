@@ -47,6 +47,16 @@ class Attempt:
         faults.point("tile")
         self.check()
 
+    def on_tile_of_page(self, done: int, total: int) -> None:
+        """As `on_tile` for a stack, whose progress is counted in pages."""
+        faults.point("tile")
+        self.check()
+
+    def on_page(self, done: int, total: int) -> None:
+        """Note progress in pages; handed to the model, which calls it after each page of a stack."""
+        self.progress = Progress(done, total, "page")
+        self.check()
+
     def enter(self, phase: str, progress: Progress) -> None:
         """Begin a phase of a long job, told at once; raises as `check`."""
         self.progress = progress

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
+from io import SEEK_END, BytesIO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from images import scratch
 from images.decode import Decoded, decode
-from images.encode import Encoded, encode
-from images.limits import Limits
+from images.encode import encode_to
+from images.limits import MIB, Limits
 from images.note import compose
 from model import Denoiser
 from store import faults
@@ -25,6 +27,9 @@ from worker.errors import Refused
 from worker.stages import Stages
 from worker.warm_models import WarmModels
 
+IN_MEMORY = 64 * MIB
+"""Uploads over this many bytes are decoded from a file on disk."""
+
 
 @dataclass(frozen=True)
 class Denoised:
@@ -36,8 +41,17 @@ class Denoised:
     denoiser: Denoiser
 
 
+@dataclass(frozen=True)
+class Result:
+    """The encoded image in an open file: in memory, or on disk if it is large."""
+
+    file: IO[bytes]
+    media_type: str
+    extension: str
+
+
 class DenoiseWork:
-    """Runs denoise jobs with warm models."""
+    """Runs denoise jobs with warm models. A large stack goes through page by page and never stands in memory."""
 
     def __init__(self, blobs: Blobs, models: WarmModels, limits: Limits) -> None:
         self._blobs = blobs
@@ -56,31 +70,53 @@ class DenoiseWork:
         decoded = self._fetch(job, stages)
         attempt.check()
         made = self._compute(attempt, decoded, stages)
-        options = job.options
-        with stages("encode"):
-            note = compose(made.denoiser.name)
-            encoded = encode(decoded, made.pixels, options.get("output_format"), options.get("metadata", "keep"), note)
-        attempt.check()
-        return self._store(attempt, made, encoded, stages)
+        with _room(decoded) as file:
+            with stages("encode"):
+                result = _encoded(file, job, made)
+            attempt.check()
+            return self._store(attempt, made, result, stages)
 
     def _fetch(self, job: Job, stages: Stages) -> Decoded:
         if job.input_key is None:
             raise Refused("input_gone", "The bytes of this job were deleted before a worker took it.")
-        with stages("store"):
-            data = self._blobs.get(job.input_key)
-        with stages("decode"):
-            decoded = decode(data, self._limits)
+        if (job.input or {}).get("bytes", 0) > IN_MEMORY:
+            decoded = self._fetch_large(job.input_key, stages)
+        else:
+            with stages("store"):
+                data = self._blobs.get(job.input_key)
+            with stages("decode"):
+                decoded = decode(data, self._limits)
         return crop(decoded, job.options["roi"]) if job.options.get("roi") else decoded
+
+    def _fetch_large(self, key: str, stages: Stages) -> Decoded:
+        with scratch.file() as file:
+            with stages("store"):
+                for chunk in self._blobs.stream(key):
+                    file.write(chunk)
+                file.flush()
+            with stages("decode"):
+                return decode(f"/proc/self/fd/{file.fileno()}", self._limits)
 
     def _compute(self, attempt: Attempt, decoded: Decoded, stages: Stages) -> Denoised:
         job = attempt.job
-        denoiser = self._models.for_job(job.model, job.tenant, decoded.pixels.shape[-1])
+        noisy = decoded.pixels
+        denoiser = self._models.for_job(job.model, job.tenant, noisy.shape[-1])
+        out = scratch.empty(noisy.shape, noisy.dtype)
+
+        def on_page(done: int, total: int) -> None:
+            scratch.release(noisy)
+            scratch.release(out)
+            if total > 1:
+                attempt.on_page(done, total)
+
         with stages("compute"):
             pixels, report = denoiser.denoise_with_report(
-                decoded.pixels,
+                noisy,
                 strength=job.options.get("strength", 1.0),
                 normalize=job.options.get("normalize", "auto"),
-                on_tile=attempt.on_tile,
+                on_tile=attempt.on_tile if len(noisy) == 1 else attempt.on_tile_of_page,
+                on_page=on_page,
+                out=out,
                 report=job.options.get("report", True),
             )
         numbers = None
@@ -89,9 +125,10 @@ class DenoiseWork:
             numbers["warnings"] = [*decoded.warnings, *numbers["warnings"]]
         return Denoised(decoded, pixels, numbers, denoiser)
 
-    def _store(self, attempt: Attempt, made: Denoised, encoded: Encoded, stages: Stages) -> Outcome:
+    def _store(self, attempt: Attempt, made: Denoised, result: Result, stages: Stages) -> Outcome:
         job, numbers = attempt.job, made.report
-        files = {f"result{encoded.extension}": encoded.data}
+        facts = _facts(made, result)
+        files: dict[str, bytes | IO[bytes]] = {f"result{result.extension}": _from_start(result.file)}
         if numbers is not None:
             with stages("report"):
                 files["report.png"] = picture.draw(made.decoded.pixels, made.pixels, numbers)
@@ -102,21 +139,44 @@ class DenoiseWork:
                 self._blobs.put(attempt_key(job.id, job.attempt, name), data)
         faults.point("stored")
         return Outcome(
-            result_key=attempt_key(job.id, job.attempt, f"result{encoded.extension}"),
+            result_key=attempt_key(job.id, job.attempt, f"result{result.extension}"),
             report_key=attempt_key(job.id, job.attempt, "report.json") if numbers else None,
             picture_key=attempt_key(job.id, job.attempt, "report.png") if numbers else None,
-            result=_facts(made, encoded),
+            result=facts,
             timings=stages.seconds,
             progress=attempt.progress,
         )
 
 
-def _facts(made: Denoised, encoded: Encoded) -> dict[str, Any]:
+def _room(decoded: Decoded) -> IO[bytes]:
+    """An empty file for the result: on disk if the image is large."""
+    return scratch.file() if decoded.pixels.nbytes > scratch.LARGE else BytesIO()
+
+
+def _encoded(file: IO[bytes], job: Job, made: Denoised) -> Result:
+    options, note = job.options, compose(made.denoiser.name)
+    media_type, extension = encode_to(
+        file, made.decoded, made.pixels, options.get("output_format"), options.get("metadata", "keep"), note
+    )
+    return Result(file, media_type, extension)
+
+
+def _from_start(file: IO[bytes]) -> bytes | IO[bytes]:
+    """A file as the blob store takes it."""
+    if isinstance(file, BytesIO):
+        return file.getvalue()
+    file.seek(0)
+    return file
+
+
+def _facts(made: Denoised, result: Result) -> dict[str, Any]:
+    result.file.seek(0)
+    digest = hashlib.file_digest(result.file, "sha256").hexdigest()  # type: ignore[arg-type]  # any binary file will do
     facts: dict[str, Any] = {
-        "media_type": encoded.media_type,
-        "extension": encoded.extension,
-        "bytes": len(encoded.data),
-        "sha256": hashlib.sha256(encoded.data).hexdigest(),
+        "media_type": result.media_type,
+        "extension": result.extension,
+        "bytes": result.file.seek(0, SEEK_END),
+        "sha256": digest,
         "width": int(np.shape(made.pixels)[2]),
         "height": int(np.shape(made.pixels)[1]),
         "model": made.denoiser.name,

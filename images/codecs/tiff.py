@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import IO, Any
 
@@ -17,8 +17,8 @@ import tifffile
 from numpy.typing import NDArray
 
 from images import exif as exif_block
+from images import lzw
 from images import note as notes
-from images import scratch
 from images.codecs import tiff_tags as tagging
 from images.decoded import Decoded, Metadata
 from images.errors import BrokenImage, ImageError, UnsupportedFormat
@@ -26,16 +26,16 @@ from images.headers import tiff as header
 from images.headers.tiff import Page, Shape, Tiff
 from images.info import ImageInfo
 from images.limits import Limits
-from images.samples import flipped, to_working
+from images.samples import flipped
 from images.source import Source
+from images.working_stack import Allocate, WorkingStack
 
 Array = NDArray[Any]
-Allocate = Callable[[tuple[int, ...], Any], Array]
 _COMPRESSIONS = {1: None, 5: "lzw", 8: "zlib", 32946: "zlib", 32773: "packbits", 50000: "zstd", 34925: "lzma"}
 _PREDICTABLE = {"lzw", "zlib", "zstd", "lzma"}
 _WHITE_IS_ZERO, _PALETTE, _SEPARATED, _YCBCR = 0, 3, 5, 6
 _OVER_4_GB = (1 << 32) - (1 << 25)
-_PAGES_IN_MEMORY = 16
+_LZW = 5
 
 
 def decode(source: Source, info: ImageInfo, limits: Limits) -> Decoded:
@@ -47,27 +47,26 @@ def decode_stack(source: Source, info: ImageInfo, limits: Limits, allocate: Allo
     """All pages as one stack (N, H, W, C) in memory from `allocate`, read page by page."""
     tiff = Tiff(source, limits)
     pages, shape, skipped = header.stack_pages(tiff)
+    stack = WorkingStack(info.frames, allocate)
     try:
-        stored = _samples(source, tiff, pages, shape, info, allocate)
+        for index, plane in enumerate(_planes(source, tiff, pages, shape, info)):
+            colours = plane[..., : info.channels]
+            inverse = shape.photometric == _WHITE_IS_ZERO
+            stack.put(
+                index, flipped(colours, shape.bits) if inverse else colours, plane[..., -1] if info.has_alpha else None
+            )
     except ImageError:
         raise
     except Exception as error:
         raise BrokenImage("The TIFF file's image data is damaged, or compressed in a way that is not read.") from error
-    info = replace(info, dtype=stored.dtype.name)
-    colours = stored[..., : info.channels]
-    if shape.photometric == _WHITE_IS_ZERO:
-        colours = flipped(colours, shape.bits)
-    alpha = np.ascontiguousarray(stored[..., -1]) if info.has_alpha else None
-    pixels, exact, warnings = to_working(colours)
-    metadata = _metadata(tiff, pages, shape, limits)
     return Decoded(
-        pixels=pixels,
-        alpha=alpha,
-        info=info,
-        metadata=metadata,
-        warnings=warnings + _remarks(tiff, pages[0], shape, skipped),
+        pixels=stack.pixels,
+        alpha=stack.alpha,
+        info=replace(info, dtype=stack.dtype),
+        metadata=_metadata(tiff, pages, shape, limits),
+        warnings=stack.warnings + _remarks(tiff, pages[0], shape, skipped),
         denoised_before=notes.find(tiff.raw(pages[0], header.SOFTWARE), tiff.raw(pages[0], header.DESCRIPTION)),
-        exact=exact,
+        exact=stack.exact,
     )
 
 
@@ -86,18 +85,21 @@ def _remarks(tiff: Tiff, page: Page, shape: Shape, skipped: int) -> tuple[str, .
     return tuple(remarks)
 
 
-def _samples(source: Source, tiff: Tiff, pages: list[Page], shape: Shape, info: ImageInfo, allocate: Allocate) -> Array:
-    """(N, H, W, S) samples as stored, palettes looked up."""
-    with tifffile.TiffFile(io.BufferedReader(_Stream(source)), _multifile=False) as file:
-        if info.frames > 1 and len(pages) == 1:
-            stack = _contiguous(source, tiff, pages[0], shape, info.frames)
+def _planes(source: Source, tiff: Tiff, pages: list[Page], shape: Shape, info: ImageInfo) -> Iterator[Array]:
+    """(H, W, S) samples as stored, page after page, palettes looked up."""
+    palette = None
+    if shape.photometric == _PALETTE and shape.samples == 1:
+        palette = _palette(np.array(tiff.values(pages[0], tagging.COLOR_MAP, (), 3 << 16), np.uint16))
+    single = info.frames > 1 and len(pages) == 1
+    for plane in _contiguous(source, tiff, pages[0], shape, info.frames) if single else _paged(source, tiff, pages):
+        if palette is not None:
+            yield _looked_up(plane, palette)
+        elif plane.dtype == np.bool_:
+            yield plane.astype(np.uint8) * np.uint8(255)
+        elif shape.bits < 8:
+            yield plane.astype(np.uint8) * np.uint8(255 // ((1 << shape.bits) - 1))
         else:
-            stack = _paged(file, pages, allocate)
-        if shape.photometric == _PALETTE and shape.samples == 1:
-            return _looked_up(stack, np.array(tiff.values(pages[0], tagging.COLOR_MAP, (), 3 << 16), np.uint16))
-    if shape.bits < 8 and stack.dtype != np.bool_:
-        return stack.astype(np.uint8) * np.uint8(255 // ((1 << shape.bits) - 1))
-    return stack.astype(np.uint8) * np.uint8(255) if stack.dtype == np.bool_ else stack
+            yield plane
 
 
 class _Stream(io.RawIOBase):
@@ -124,19 +126,21 @@ class _Stream(io.RawIOBase):
         return size
 
 
-def _paged(file: tifffile.TiffFile, pages: list[Page], allocate: Allocate) -> Array:
+def _paged(source: Source, tiff: Tiff, pages: list[Page]) -> Iterator[Array]:
     """One directory after the other, each read at the offset that was checked."""
-    stack: Array | None = None
-    for index, page in enumerate(pages):
-        file.filehandle.seek(page.offset)
-        plane = _plane(tifffile.TiffPage(file, index=index))
-        if stack is None:
-            stack = allocate((len(pages), *plane.shape), plane.dtype.newbyteorder("="))
-        stack[index] = plane
-        if index % _PAGES_IN_MEMORY == 0:
-            scratch.release(stack)
-    assert stack is not None
-    return stack
+    with tifffile.TiffFile(io.BufferedReader(_Stream(source)), _multifile=False) as file:
+        for index, page in enumerate(pages):
+            if tiff.number(page, header.COMPRESSION, 1) == _LZW:
+                _check_lzw(source, tiff, page)
+            file.filehandle.seek(page.offset)
+            yield _plane(tifffile.TiffPage(file, index=index))
+
+
+def _check_lzw(source: Source, tiff: Tiff, page: Page) -> None:
+    """Refuse streams that would lead the decoder astray."""
+    for offset, size in header.segments(tiff, page):
+        if size and not lzw.is_sound(source.read(offset, size)):
+            raise BrokenImage("The TIFF file's image data is damaged: its LZW compression is broken.")
 
 
 def _plane(page: tifffile.TiffPage) -> Array:
@@ -148,25 +152,33 @@ def _plane(page: tifffile.TiffPage) -> Array:
     return data.transpose(1, 2, 3, 0, 4).reshape(height, width, planes * chunky)
 
 
-def _contiguous(source: Source, tiff: Tiff, page: Page, shape: Shape, frames: int) -> Array:
+def _contiguous(source: Source, tiff: Tiff, page: Page, shape: Shape, frames: int) -> Iterator[Array]:
     """ImageJ's stacks over 4 GB: one directory, then all images back to back, uncompressed."""
     dtype = np.dtype(tiff.order + np.dtype(shape.dtype).str[1:])
     if tiff.number(page, header.COMPRESSION, 1) != 1 or shape.bits != dtype.itemsize * 8:
         raise UnsupportedFormat("This ImageJ stack is compressed in a way that is not read; save it uncompressed.")
-    size = shape.width * shape.height * shape.samples * dtype.itemsize * frames
-    data = np.frombuffer(source.read(tiff.number(page, header.STRIP_OFFSETS), size), dtype)
-    stack: Array = data.reshape(frames, shape.height, shape.width, shape.samples).astype(dtype.newbyteorder("="))
-    return stack
+    start = tiff.number(page, header.STRIP_OFFSETS)
+    size = shape.width * shape.height * shape.samples * dtype.itemsize
+    for index in range(frames):
+        data = np.frombuffer(source.read(start + index * size, size), dtype)
+        yield data.reshape(shape.height, shape.width, shape.samples)
 
 
-def _looked_up(stack: Array, colours: Array) -> Array:
-    """Palette indices to RGB; 8 bit where the palette's 16-bit entries are 8-bit ones scaled."""
-    if colours.size % 3 or int(stack.max(initial=0)) >= colours.size // 3:
-        raise BrokenImage("The TIFF file's colour palette is too short for its image.")
+def _palette(colours: Array) -> Array:
+    """(entries, 3) colours; 8 bit where the palette's 16-bit entries are 8-bit ones scaled."""
+    if colours.size % 3:
+        raise BrokenImage("The TIFF file's colour palette is damaged.")
     table = colours.reshape(3, -1).T
     if np.array_equal(table, (table >> 8) * 257) or not (table & 0xFF).any():
         table = (table >> 8).astype(np.uint8)
-    return np.take(table, stack[..., 0], axis=0)
+    return table
+
+
+def _looked_up(plane: Array, palette: Array) -> Array:
+    """Palette indices (H, W, 1) to RGB."""
+    if int(plane.max(initial=0)) >= len(palette):
+        raise BrokenImage("The TIFF file's colour palette is too short for its image.")
+    return np.take(palette, plane[..., 0].astype(np.intp), axis=0)
 
 
 # ---- metadata --------------------------------------------------------------------------------------------------------

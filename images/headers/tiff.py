@@ -210,6 +210,14 @@ def check_layout(tiff: Tiff, page: Page, shape: Shape) -> None:
         raise BrokenImage("The TIFF file is cut off: image data lies past the end of the file.")
 
 
+def segments(tiff: Tiff, page: Page) -> list[tuple[int, int]]:
+    """(offset, size) of the page's strips or tiles."""
+    tiled = TILE_OFFSETS in page.tags
+    where = tiff.values(page, TILE_OFFSETS if tiled else STRIP_OFFSETS, (), _MAX_SEGMENTS)
+    sizes = tiff.values(page, TILE_COUNTS if tiled else STRIP_COUNTS, (), _MAX_SEGMENTS)
+    return list(zip(where, sizes, strict=False))
+
+
 def stack_pages(tiff: Tiff) -> tuple[list[Page], Shape, int]:
     """The pages that form the image, their common shape, and how many reduced copies or masks were left out."""
     pages: list[Page] = []

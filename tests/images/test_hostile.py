@@ -5,12 +5,15 @@ Everything here runs in this process, without the sandbox, so that an unforeseen
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 import tracemalloc
 import zlib
 
+import imagecodecs
 import pytest
+import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -19,6 +22,7 @@ from images.decode import decode_here
 from images.encode import encode
 from images.errors import BrokenImage, ImageError, ImageTooLarge, UnsupportedFormat
 from images.limits import Limits
+from images.lzw import is_sound
 from images.probe import probe
 from images.source import Source
 from tests.images import files
@@ -154,6 +158,27 @@ def test_tiff_tag_count_that_lies() -> None:
             place = next(i for i in range(8, len(data)) if data[i : i + 2] == struct.pack("<H", code))
             struct.pack_into("<I", data, place + 4, count)
             survives(bytes(data))
+
+
+def test_lzw_codes_that_name_nothing_are_refused_before_they_are_decoded() -> None:
+    """Found by fuzzing: on such a stream imagecodecs reads outside its table, and now and then dies of it."""
+    good = SEEDS["tiles"]
+    with tifffile.TiffFile(io.BytesIO(good)) as file:
+        offset, size = file.pages[0].dataoffsets[0], file.pages[0].databytecounts[0]
+    stream = good[offset : offset + size]
+    assert is_sound(stream)
+    clear_then_unknown = bytes([0b10000000, 0b01111111, 0b11000000])  # 256, 511
+    assert not is_sound(clear_then_unknown) and not is_sound(stream[1:]) and not is_sound(b"")
+    data = good[:offset] + clear_then_unknown + good[offset + 3 :]
+    assert isinstance(survives(data), BrokenImage)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=3000), st.integers(1, 64))
+def test_every_lzw_stream_that_an_encoder_writes_is_sound(data: bytes, repeat: int) -> None:
+    stream = imagecodecs.lzw_encode(data * repeat)
+    assert is_sound(stream)
+    assert all(is_sound(stream[:end]) for end in range(2, min(len(stream), 40)))
 
 
 def test_directories_that_nest_forever() -> None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
+from images import scratch
+from model import Denoiser
 from store.job import JobState
+from tests.images import files
 from tests.worker.conftest import Bench
 from tests.worker.images_of import noisy, pixels_of, png
+from worker import denoise
 
 
 def test_a_job_gives_image_report_and_picture(bench: Bench) -> None:
@@ -45,6 +51,21 @@ def test_a_region_of_interest_is_cut_out(bench: Bench) -> None:
     job = bench.run(png(sent), options={"roi": "8,4,20,10", "strength": 0.0})
     assert job.result_key is not None
     assert np.array_equal(pixels_of(bench.store.blobs.get(job.result_key)), sent[4:14, 8:28])
+
+
+def test_a_large_stack_goes_through_on_disk_page_by_page(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scratch, "LARGE", 4096)
+    monkeypatch.setattr(denoise, "IN_MEMORY", 4096)
+    sent = np.stack([noisy(48, 64, seed=seed) for seed in range(5)])
+    data = files.tiff(sent, photometric="minisblack")
+    job = bench.run(data, input={"bytes": len(data)})
+    assert (job.state, job.error) == (JobState.SUCCEEDED, None)
+    assert (job.progress.done, job.progress.total, job.progress.unit) == (5, 5, "page")
+    assert job.result_key is not None and job.result is not None
+    made = bench.store.blobs.get(job.result_key)
+    assert (job.result["bytes"], job.result["sha256"]) == (len(made), hashlib.sha256(made).hexdigest())
+    whole = Denoiser.load("base-gray", "cpu").denoise(sent[..., None])[..., 0]
+    np.testing.assert_array_equal(tifffile.imread(io.BytesIO(made)), whole)  # one normalisation for all pages
 
 
 @pytest.mark.parametrize(
