@@ -92,7 +92,7 @@ class ObjectiveConfig:
     """What a step minimises.
 
     Attributes:
-        name: `blind2sound`, `blind2unblind` or `n2c`.
+        name: `blind2sound`, `blind2unblind`, `n2c` or `thinning`.
         phases: masker phases a step, K of 16 (1 is unbiased and cheapest; see benchmarks/README.md).
         visibility_start, visibility_end: λ until 40 % of the training, and at its end.
         enhanced_noise: the noise model M_E (two σ); False is the basic M_B.

@@ -12,6 +12,8 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from model.normalise import Normalisation
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".npy")
 Pixels = NDArray[Any]
 SkipHandler = Callable[[Path, str], None]
@@ -100,11 +102,13 @@ class CropSampler:
         crop: side of a crop in pixels; smaller images are reflected up to it.
         gain_probability: share of crops that are darkened by a random gain in [0.2, 1] (dim scenes are common in
             microscopy and rare among photographs).
+        scaling: another map from file values to normalised units.
     """
 
     images: Sequence[Pixels]
     crop: int
     gain_probability: float = 0.0
+    scaling: Normalisation | None = None
 
     def draw(self, count: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], list[int]]:
         """`count` crops (B, C, crop, crop) and the index of the image each came from."""
@@ -120,7 +124,8 @@ class CropSampler:
             _, height, width = image.shape
         top, left = rng.integers(height - self.crop + 1), rng.integers(width - self.crop + 1)
         window = image[:, top : top + self.crop, left : left + self.crop]
-        out = window.astype(np.float32) / np.float32(full_scale(image.dtype))
+        scaling = self.scaling or Normalisation(0.0, full_scale(image.dtype))
+        out = scaling.to_unit(window)
         if self.gain_probability and rng.random() < self.gain_probability:
             out = out * np.float32(rng.uniform(0.2, 1.0))
         out = np.rot90(out, int(rng.integers(4)), axes=(1, 2))

@@ -4,6 +4,8 @@ ModelError (ValueError)
 ├── WeightsError      the weights are missing or not ours
 ├── InvalidArray      shape, type or values that cannot be denoised
 └── InvalidOption     an option outside its range
+
+Stopped (Exception)   the caller asked a training to stop: not an error of anybody's input
 """
 
 from __future__ import annotations
@@ -23,3 +25,7 @@ class InvalidArray(ModelError):
 
 class InvalidOption(ModelError):
     """An option outside its range."""
+
+
+class Stopped(Exception):
+    """A training ended because its caller asked it to."""

@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from model import covariance
+from model import covariance, thinning
 from model.config import ObjectiveConfig
 from model.estimator import NoiseEstimate, NoiseEstimator
 from model.losses import (
@@ -34,12 +34,15 @@ class Batch:
         clean: (B, C, H, W) or None.
         progress: share of the training that is done, 0 … 1.
         generator: the step's own randomness.
+        noise_lines: (B, C, 2), slope and intercept of each crop's noise variance against its signal; only for
+            objectives that must know the noise.
     """
 
     noisy: Tensor
     clean: Tensor | None
     progress: float
     generator: torch.Generator
+    noise_lines: Tensor | None = None
 
 
 class Objective(Protocol):
@@ -167,16 +170,48 @@ class NoiseToClean:
         return fidelity + self.COVARIANCE_WEIGHT * moments, {"log_mse": fidelity.item(), "moments": moments.item()}
 
 
+@dataclass
+class Thinning:
+    """Learn from the noisy images alone by splitting each into two of independent noise (`thinning.thin`).
+
+    For the pair (y₁, y₂), E|f(y₁) − y₂|² = E|f(y₁) − x|² + E|y₂ − x|²: the gradient is the supervised one, so it can
+    continue the training of a supervised base. Blind2Sound's cannot: its visible branch carries no gradient, and a
+    network that adds its output to y unlearns the denoising within 200 steps (DESIGN.md, 2026-11-22).
+    """
+
+    config: ObjectiveConfig
+    needs_clean: bool = False
+    COVARIANCE_WEIGHT = 0.01
+
+    def __call__(
+        self, denoiser: DenoiserNetwork, estimator: NoiseEstimator | None, batch: Batch
+    ) -> tuple[Tensor, dict[str, float]]:
+        if batch.noise_lines is None:
+            raise ValueError("thinning must know the noise of each crop: give the batch noise_lines")
+        variance = thinning.noise_variance(batch.noisy, batch.noise_lines)
+        first, second = thinning.thin(batch.noisy, variance, batch.generator)
+        mean, factor = denoiser(first)
+        scale = variance.mean((1, 2, 3), keepdim=True).clamp_min(thinning.SMALLEST_VARIANCE)  # crops count alike
+        error = second - mean
+        fidelity = (error**2 / scale).mean()
+        # |e|² − Var[y₂] is what the mean is wrong by, without bias, so Σ_x learns it by least squares (as in n2c).
+        excess = error.detach() ** 2 - thinning.SECOND_VARIANCE * variance
+        spread = covariance.diagonal_of(covariance.outer_gram(factor))
+        moments = (((spread - excess) / scale) ** 2).mean()
+        return fidelity + self.COVARIANCE_WEIGHT * moments, {"thinned": fidelity.item(), "moments": moments.item()}
+
+
 def build(config: ObjectiveConfig) -> Objective:
     """The objective that `config` names.
 
     Raises:
         ValueError: no objective of that name.
     """
-    kinds: dict[str, type[Blind2Sound] | type[Blind2Unblind] | type[NoiseToClean]] = {
+    kinds: dict[str, type[Blind2Sound] | type[Blind2Unblind] | type[NoiseToClean] | type[Thinning]] = {
         "blind2sound": Blind2Sound,
         "blind2unblind": Blind2Unblind,
         "n2c": NoiseToClean,
+        "thinning": Thinning,
     }
     if config.name not in kinds:
         raise ValueError(f"unknown objective {config.name!r}: choose one of {', '.join(kinds)}")

@@ -85,7 +85,7 @@ def measure(
         "noise_std_out": float(np.sqrt(max(posterior_variance, 0.0))),
         "residual_mean": float(residual.mean(dtype=np.float64)),
         "residual_std_ratio": float(residual.std(dtype=np.float64) / max(expected, 1e-9)),
-        "residual_autocorrelation": [_autocorrelation(standardised, lag) for lag in LAGS],
+        "residual_autocorrelation": [autocorrelation(standardised, lag) for lag in LAGS],
         "residual_signal_correlation": _correlation(residual, signal),
         "clipped_share": clipped_share,
     }
@@ -131,7 +131,7 @@ def _warnings(n: dict[str, Any]) -> list[str]:
     return found
 
 
-def _autocorrelation(standardised: list[Floats], lag: int) -> float:
+def autocorrelation(standardised: list[Floats], lag: int) -> float:
     """Mean of the row and column autocorrelation at `lag` over all samples that are large enough."""
     top, bottom = 0.0, 0.0
     for z in standardised:

@@ -25,6 +25,7 @@ from model.data import CropSampler, Pixels, full_scale
 from model.estimator import NoiseEstimator
 from model.networks import DenoiserNetwork, build_denoiser
 from model.noise import PoissonGaussian, draw_level
+from model.normalise import Normalisation
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Trainer:
         images: (C, H, W) arrays in memory, any real type; see `CropSampler`.
         device: where to train.
         start_from: a denoiser whose weights to start with, e.g. a base model.
+        scaling: file values to normalised units; default: integers by their full scale.
+        noise_line: (C, 2) slope and intercept of the noise of the image of an index, for objectives that ask for it.
 
     Attributes:
         step: steps done.
@@ -64,6 +67,8 @@ class Trainer:
     images: Sequence[Pixels]
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     start_from: DenoiserNetwork | None = None
+    scaling: Normalisation | None = None
+    noise_line: Callable[[int], NDArray[np.float32]] | None = None
     step: int = 0
     elapsed: float = 0.0
 
@@ -87,7 +92,7 @@ class Trainer:
             lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.99), fused=True,
         )  # fmt: skip
         images = self._draw_noise_once() if config.fixed_noise else self.images
-        self.sampler = CropSampler(images, config.crop, config.gain_probability)
+        self.sampler = CropSampler(images, config.crop, config.gain_probability, self.scaling)
 
     @property
     def progress(self) -> float:
@@ -174,7 +179,7 @@ class Trainer:
         config = self.config
         rng = np.random.default_rng((config.seed, step))
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-        crops, _ = self.sampler.draw(config.batch, rng)
+        crops, indices = self.sampler.draw(config.batch, rng)
         if config.fixed_noise or config.noise == "none":
             noisy, clean = crops, None
         else:
@@ -182,7 +187,8 @@ class Trainer:
             noisy = np.stack([level.add(crop, rng) for level, crop in zip(levels, crops, strict=True)])
             clean = crops if self.objective.needs_clean else None
         clean_tensor = None if clean is None else self._upload(clean)
-        return objectives.Batch(self._upload(noisy), clean_tensor, progress, generator)
+        lines = self.noise_line and torch.from_numpy(np.stack([self.noise_line(i) for i in indices])).to(self.device)
+        return objectives.Batch(self._upload(noisy), clean_tensor, progress, generator, lines)
 
     def _upload(self, array: NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(array).to(self.device).contiguous(memory_format=torch.channels_last)

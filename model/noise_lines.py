@@ -1,0 +1,101 @@
+"""The noise line of every image of a set: slope and intercept of variance against signal, a channel.
+
+One sensor at one setting has one line, which all images together show best. A set of images that were each rescaled by
+themselves has as many lines as images. Which of the two a set is, its images tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model import tiling
+from model.data import Pixels
+from model.denoiser import Denoiser
+from model.estimate import NoiseCurve, NoiseFit
+from model.normalise import Normalisation
+
+WINDOW = 256
+WINDOWS_A_SIDE = 3  # read of an image; smaller images are read whole
+PROBED = 24  # images looked at to tell one line from many
+ALIKE = 0.06  # spread of the images' noise std, as a share of it, up to which they have one line
+Line = NDArray[np.float32]
+
+
+class NoiseLines:
+    """Lines of the images of a set, estimated from the base model's posterior when first asked for.
+
+    Args:
+        base: the denoiser whose residuals show the noise.
+        images: (C, H, W) each.
+        scaling: file values to normalised units.
+
+    Attributes:
+        pooled: the fit of all probed images together, one a channel.
+        shared: whether one line holds for all.
+    """
+
+    def __init__(self, base: Denoiser, images: Sequence[Pixels], scaling: Normalisation) -> None:
+        self._base, self._images, self._scaling = base, images, scaling
+        self._cache: dict[int, Line] = {}
+        step = max(1, len(images) // PROBED)
+        probed = range(0, len(images), step)
+        curves = [self._curves(i) for i in probed]
+        together = [NoiseCurve(sure=np.inf) for _ in curves[0]]
+        for channels in curves:
+            for pool, curve in zip(together, channels, strict=True):
+                pool.merge(curve)
+        self.pooled: list[NoiseFit] = [pool.fit() for pool in together]
+        fits = [[curve.fit() for curve in channels] for channels in curves]
+        self.shared = _alike(fits, self.pooled)
+        if not self.shared:
+            self._cache = {i: _lines(found) for i, found in zip(probed, fits, strict=True)}
+
+    def __getitem__(self, index: int) -> Line:
+        """(C, 2), slope and intercept of image `index`."""
+        if self.shared:
+            return _lines(self.pooled)
+        if index not in self._cache:
+            self._cache[index] = _lines([curve.fit() for curve in self._curves(index)])
+        return self._cache[index]
+
+    def _curves(self, index: int) -> list[NoiseCurve]:
+        """The noise curve of each channel of an image, from the whole of it or a grid of windows."""
+        image = self._images[index]
+        curves = [NoiseCurve(sure=np.inf) for _ in range(image.shape[0])]
+        stride = self._base.network.stride
+        for rows in _windows(image.shape[1]):
+            for columns in _windows(image.shape[2]):
+                unit = self._scaling.to_unit(image[:, rows, columns])
+                height, width = unit.shape[1:]
+                padded = [(0, tiling.padded_side(side, stride) - side) for side in (height, width)]
+                mean, variance = self._base.infer(np.pad(unit, [(0, 0), *padded], mode="symmetric"))
+                for c, curve in enumerate(curves):
+                    curve.add(unit[c], mean[c, :height, :width], variance[c, :height, :width])
+        return curves
+
+
+def _windows(side: int) -> list[slice]:
+    """Where to read along one side."""
+    if side <= WINDOW * WINDOWS_A_SIDE:
+        return [slice(0, side)]
+    starts = np.linspace(0, side - WINDOW, WINDOWS_A_SIDE).astype(int).tolist()
+    return [slice(start, start + WINDOW) for start in starts]
+
+
+def _lines(fits: Sequence[NoiseFit]) -> Line:
+    return np.array([(fit.alpha, fit.sigma**2 - fit.alpha * fit.black) for fit in fits], np.float32)
+
+
+def _alike(fits: Sequence[Sequence[NoiseFit]], pooled: Sequence[NoiseFit]) -> bool:
+    """Whether every image's line says about what the pooled one says, at that image's own signal levels."""
+    ratios = []
+    for channels in fits:
+        for fit, pool in zip(channels, pooled, strict=True):
+            if fit.count.size:
+                here = np.average(fit.variance, weights=fit.count)
+                there = np.average(pool.variance_at(fit.mean), weights=fit.count)
+                ratios.append(np.sqrt(here / max(there, 1e-12)))
+    return bool(ratios) and float(np.std(ratios)) <= ALIKE

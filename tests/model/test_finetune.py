@@ -1,0 +1,106 @@
+"""Fine-tuning on noisy images alone, on tiny settings: what it promises about resuming, stopping and judging."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model import finetune
+from model.data import Pixels
+from model.denoiser import Denoiser
+from model.errors import InvalidOption, Stopped
+from model.finetune import FineTuneConfig, FineTuner
+from model.heldout import Scores, judge, split
+from model.noise import PoissonGaussian
+
+
+def noisy_set(count: int = 10, side: int = 64, alpha: float = 0.15) -> list[Pixels]:
+    rng = np.random.default_rng(3)
+    coarse = rng.random((count, 1, side // 8, side // 8)).astype(np.float32)
+    clean = coarse.repeat(8, 2).repeat(8, 3) * 0.8 + 0.1
+    return list(PoissonGaussian(alpha, 0.02).add(clean, rng))
+
+
+def config(**values: Any) -> FineTuneConfig:
+    tiny = {"base": "base-gray", "channels": 1, "max_minutes": None, "max_steps": 8, "crop": 32, "batch": 2}
+    return FineTuneConfig(**(tiny | values))
+
+
+def test_a_resumed_run_ends_with_the_weights_of_an_undisturbed_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finetune, "EVALUATE_EVERY", 3)
+    images, kept = noisy_set(), []
+    whole = FineTuner(config(checkpoint_seconds=0.0), images).run(on_checkpoint=kept.append)
+    again = FineTuner(config(), images)
+    again.restore(kept[4])
+    assert again.trainer.step == 5
+    resumed = again.run()
+    assert resumed.scores == whole.scores and resumed.history == whole.history
+    a, b = (_tensors(r.weights) for r in (whole, resumed))
+    assert a == b
+
+
+def test_the_result_loads_and_carries_its_card(tmp_path: Path) -> None:
+    result = FineTuner(config(name="mine"), noisy_set()).run()
+    path = tmp_path / "mine.safetensors"
+    path.write_bytes(result.weights)
+    model = Denoiser.load(path, device="cpu")
+    assert model.card["base"]["name"] == "base-gray" and model.card["scores"] == result.scores
+    assert model.card["images"] == {"count": 10, "held_out": 2, "shapes": ["64x64x1 float32"]}
+    image = noisy_set(1)[0][0]
+    assert model.denoise(image).shape == image.shape
+    assert len(result.previews) == 3 and result.previews[0][0].shape == (64, 64, 1)
+
+
+def test_a_stop_is_heard_between_two_steps() -> None:
+    steps: list[int] = []
+    tuner = FineTuner(config(), noisy_set())
+    with pytest.raises(Stopped):
+        tuner.run(should_stop=lambda: tuner.trainer.step >= 3 or steps.append(1) is not None)
+    assert tuner.trainer.step == 3
+
+
+def test_a_model_that_was_ruined_is_not_promoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A learning rate far too high makes every score worse: the base is kept, and the verdict says no."""
+    monkeypatch.setattr(finetune, "EVALUATE_EVERY", 4)
+    tuner = FineTuner(config(lr=0.3), noisy_set())
+    result = tuner.run()
+    assert not result.promoted and tuner.best_step == 0
+    assert result.scores["gain_db"] == 0.0
+
+
+def test_promotion_needs_more_than_chance() -> None:
+    def scores(errors: np.ndarray, psnr: float) -> Scores:
+        return Scores(errors, psnr, 0.0, 0.0, 1.0)
+
+    rng = np.random.default_rng(0)
+    base = rng.normal(0.1, 0.02, 64)
+    assert judge(scores(base, 30.0), scores(base * 0.9, 30.4)).promoted
+    assert not judge(scores(base, 30.0), scores(base + rng.normal(-0.0005, 0.05, 64), 30.1)).promoted
+    assert not judge(scores(base, 30.0), scores(base * 1.1, 29.6)).promoted
+    assert not judge(scores(base, 30.0), scores(base * 0.999, 30.004)).promoted
+
+
+def test_small_sets_hold_out_a_strip_of_each_image_and_never_train_on_it() -> None:
+    images = noisy_set(3)
+    parts = split(images, 0)
+    for i, (kept, held) in enumerate(zip(parts.training, parts.held_out, strict=True)):
+        assert np.array_equal(np.concatenate([kept, held], 1), images[i])
+        assert held.shape[1] >= 12
+
+
+def test_large_sets_hold_out_whole_images() -> None:
+    parts = split(noisy_set(20), 5)
+    assert sorted(parts.training_indices + parts.held_out_indices) == list(range(20))
+    assert len(parts.held_out) == 4
+
+
+def test_a_base_of_other_channels_is_refused() -> None:
+    with pytest.raises(InvalidOption, match="takes 1 channels"):
+        FineTuner(config(channels=3), noisy_set())
+
+
+def _tensors(data: bytes) -> dict[str, bytes]:
+    from safetensors.torch import load
+
+    return {name: value.numpy().tobytes() for name, value in load(data).items()}

@@ -1,0 +1,75 @@
+"""Thinning: two images of one scene whose noise is independent, from one noisy image and its noise line."""
+
+import numpy as np
+import pytest
+import torch
+
+from model import thinning
+from model.config import ObjectiveConfig, network_preset
+from model.networks import build_denoiser
+from model.noise import PoissonGaussian
+from model.objectives import Batch, build
+
+
+@pytest.mark.parametrize(("alpha", "sigma"), [(0.05, 0.02), (0.15, 0.0), (0.01, 0.05)])
+def test_the_two_halves_have_independent_noise_and_keep_the_mean(alpha: float, sigma: float) -> None:
+    x = 0.5
+    noisy = PoissonGaussian(alpha, sigma).add(np.full((1, 1, 1024, 1024), x, np.float32), np.random.default_rng(0))
+    y = torch.from_numpy(noisy)
+    variance = thinning.noise_variance(y, torch.tensor([[[alpha, sigma**2]]]))
+    first, second = thinning.thin(y, variance, torch.Generator().manual_seed(1))
+    a, b = (first - x).double().flatten(), (second - x).double().flatten()
+    true = alpha * x + sigma**2
+    assert abs(float(a.mean())) < 0.01 * true**0.5 and abs(float(b.mean())) < 0.01 * true**0.5
+    assert float(a.var()) == pytest.approx(2 * true, rel=0.01)
+    assert float(b.var()) == pytest.approx(thinning.SECOND_VARIANCE * true, rel=0.01)
+    assert abs(float((a * b).mean())) < 0.01 * true  # the halves' covariance
+    assert abs(float((a**2 * b).mean())) < 0.05 * true**1.5  # nor does one's square tell the other's sign
+
+
+def test_a_pedestal_never_gives_a_negative_variance() -> None:
+    y = torch.linspace(-0.1, 1, 12).view(1, 1, 3, 4)
+    variance = thinning.noise_variance(y, torch.tensor([[[0.1, -0.01]]]))
+    assert float(variance.min()) == 0.0
+    assert float(variance.max()) == pytest.approx(0.09)
+
+
+def test_the_objective_pulls_where_the_supervised_one_pulls() -> None:
+    """The gradient over many thinned draws points along that of the error to the clean image at the same inputs."""
+    torch.manual_seed(0)
+    network = build_denoiser(network_preset("fast", 1))
+    torch.nn.init.normal_(network.last_layer.weight, std=0.05)
+    alpha, sigma = 0.02, 0.05
+    x = (
+        np.clip(np.random.default_rng(0).normal(0.5, 0.1, (8, 1, 8, 8)), 0.2, 0.8)
+        .astype(np.float32)
+        .repeat(8, 2)
+        .repeat(8, 3)
+    )
+    lines = torch.tensor([[[alpha, sigma**2]]]).expand(8, 1, 2)
+    thinned, supervised = [], []
+    for seed in range(12):
+        y = torch.from_numpy(PoissonGaussian(alpha, sigma).add(x, np.random.default_rng(seed)))
+        batch = Batch(y, None, 0.5, torch.Generator().manual_seed(seed), lines)
+        network.zero_grad()
+        build(ObjectiveConfig("thinning"))(network, None, batch)[0].backward()
+        thinned.append(_mean_gradient(network))
+        variance = thinning.noise_variance(y, lines)
+        first, _ = thinning.thin(y, variance, torch.Generator().manual_seed(seed))
+        network.zero_grad()
+        ((network(first)[0] - torch.from_numpy(x)) ** 2 / variance.mean((1, 2, 3), keepdim=True)).mean().backward()
+        supervised.append(_mean_gradient(network))
+    a, b = torch.stack(thinned).mean(0), torch.stack(supervised).mean(0)
+    assert float(torch.nn.functional.cosine_similarity(a, b, dim=0)) > 0.9
+
+
+def test_it_refuses_a_batch_without_noise_lines() -> None:
+    network = build_denoiser(network_preset("fast", 1))
+    batch = Batch(torch.rand(1, 1, 32, 32), None, 0.0, torch.Generator())
+    with pytest.raises(ValueError, match="noise_lines"):
+        build(ObjectiveConfig("thinning"))(network, None, batch)
+
+
+def _mean_gradient(network: torch.nn.Module) -> torch.Tensor:
+    """Of the last layer's rows that make the mean."""
+    return network.last_layer.weight.grad[:4].flatten().clone()  # type: ignore[union-attr,index,operator]
