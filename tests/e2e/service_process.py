@@ -16,8 +16,8 @@ import httpx
 from store.blobs import Blobs
 
 ROOT = Path(__file__).parents[2]
-START_SECONDS = 120.0
-STOP_SECONDS = 60.0
+START_SECONDS = 300.0
+STOP_SECONDS = 120.0
 
 
 def free_port() -> int:

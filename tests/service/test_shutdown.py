@@ -56,11 +56,12 @@ def test_sigterm_answers_those_who_wait_and_ends(process: tuple[subprocess.Popen
         job = http.post("/denoise", files={"image": png()}).json()["id"]
         waiting = pool.submit(http.post, "/denoise?wait=60", files={"image": png()})
         stream = pool.submit(http.get, f"/jobs/{job}/events")
-        time.sleep(0.5)
+        while "b2s_waiting_requests 2.0" not in http.get("/metrics").text:
+            time.sleep(0.05)
         running.send_signal(signal.SIGTERM)
-        assert waiting.result(timeout=20).status_code == 202
-        assert "queued" in stream.result(timeout=20).text
-    assert running.wait(timeout=20) in (0, -signal.SIGTERM)
+        assert waiting.result(timeout=120).status_code == 202
+        assert "queued" in stream.result(timeout=120).text
+    assert running.wait(timeout=120) in (0, -signal.SIGTERM)
     assert running.stdout is not None and "Traceback" not in running.stdout.read()
 
 
