@@ -12,13 +12,15 @@ BIN := .venv/bin
 ROOMS := service worker model images store launch client ops courier
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install run key test lint bench soak faults lock clean
+.PHONY: help install run key backup restore test lint audit bench soak faults lock clean
 help:
 	@echo "make install   build .venv from the lock (TORCH=cpu: small build of torch, no GPU)"
 	@echo "make run       start everything on http://127.0.0.1:8000 (HOST, PORT, B2S_DATA_DIR); Ctrl-C ends it"
 	@echo "make key       make an API key: TENANT=name [SCOPES=read,denoise,finetune]"
 	@echo "make test      run the tests"
-	@echo "make lint      ruff and mypy"
+	@echo "make backup    write database and blobs into one file: FILE=…; make restore FILE=… reads it back"
+	@echo "make lint      ruff, mypy and bandit"
+	@echo "make audit     known holes in the locked packages (needs internet)"
 	@echo "make bench     measure the service"
 	@echo "make soak      half an hour under fire: nothing lost, memory flat"
 	@echo "make faults    220 randomised kill schedules over both stores"
@@ -50,9 +52,27 @@ test: .venv/.installed-dev
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: .venv/.installed-dev
-	$(BIN)/ruff check $(ROOMS) tests benchmarks
-	$(BIN)/ruff format --check $(ROOMS) tests benchmarks
+	$(BIN)/ruff check $(ROOMS) tests benchmarks docker
+	$(BIN)/ruff format --check $(ROOMS) tests benchmarks docker
 	$(BIN)/mypy
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml $(ROOMS) docker
+
+# Asks the Python advisory database about every locked package; needs internet, and fails when it gets no answer.
+audit: .venv/.audit
+	.venv/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement requirements.lock
+
+.venv/.audit: .venv/.installed
+	$(PYTHON) -m venv .venv/audit
+	.venv/audit/bin/python -m pip install --quiet pip-audit
+	@touch $@
+
+backup: install
+	@test -n "$(FILE)" || { echo "Where to? make backup FILE=b2s-$$(date +%F).tar" >&2; exit 1; }
+	@$(BIN)/python -m ops backup "$(FILE)"
+
+restore: install
+	@test -n "$(FILE)" || { echo "From where? make restore FILE=b2s-….tar (into an empty B2S_DATA_DIR)" >&2; exit 1; }
+	@$(BIN)/python -m ops restore "$(FILE)"
 
 bench: .venv/.installed-dev
 	$(BIN)/python -m benchmarks.service $(ARGS)

@@ -17,6 +17,7 @@ from service.services import Services, ServicesDep
 from store.errors import StoreError
 from store.job import JobKind
 from store.jobs import Jobs
+from store.webhooks import Webhooks
 
 router = APIRouter(tags=["health"])
 
@@ -68,15 +69,16 @@ async def prometheus(services: ServicesDep) -> Response:
 
     Where keys are asked for, this one needs the scope `admin`: the numbers are of all tenants together.
     """
-    body = await to_thread.run_sync(services.metrics.exposition, QueueCollector(services.jobs))
+    body = await to_thread.run_sync(services.metrics.exposition, QueueCollector(services.jobs, services.webhooks))
     return Response(body, media_type=metrics.CONTENT_TYPE)
 
 
 class QueueCollector(Collector):
     """Queue length and age, read at each scrape. A failing database leaves only `b2s_database_up` 0."""
 
-    def __init__(self, jobs: Jobs) -> None:
+    def __init__(self, jobs: Jobs, webhooks: Webhooks) -> None:
         self._jobs = jobs
+        self._webhooks = webhooks
 
     def collect(self) -> Iterable[Metric]:
         queued = GaugeMetricFamily("b2s_jobs_queued", "Jobs waiting for a worker.", labels=["kind"])
@@ -89,9 +91,12 @@ class QueueCollector(Collector):
                 queued.add_metric([kind], stats.queued)
                 running.add_metric([kind], stats.running)
                 oldest.add_metric([kind], stats.oldest_seconds)
+            pending, overdue = self._webhooks.pending()
         except SQLAlchemyError:
             return [GaugeMetricFamily("b2s_database_up", "Whether the database answered this scrape.", value=0)]
-        return [queued, running, oldest, up]
+        waiting = GaugeMetricFamily("b2s_webhooks_pending", "Webhook deliveries not made yet.", value=pending)
+        late = GaugeMetricFamily("b2s_webhooks_overdue_seconds", "How late the most overdue one is.", value=overdue)
+        return [queued, running, oldest, waiting, late, up]
 
 
 def _check(services: Services) -> Ready:

@@ -49,7 +49,7 @@ def receiving(answer: Callable[[BaseHTTPRequestHandler], None], port: int = 0) -
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
             receiver.heard.append(Heard({name.lower(): value for name, value in self.headers.items()}, body))
             receiver.answer(self)
 
