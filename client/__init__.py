@@ -17,7 +17,7 @@ from .errors import (
 )
 from .retries import Retries
 from .sync import Client
-from .types import Denoised, Event, Job, JobError, Model, Options, Progress
+from .types import Denoised, Event, FineTuned, FineTuneOptions, Job, JobError, Model, Options, Progress
 
 __all__ = [
     "AsyncClient",
@@ -26,6 +26,8 @@ __all__ = [
     "Conflict",
     "Denoised",
     "Event",
+    "FineTuneOptions",
+    "FineTuned",
     "Gone",
     "ImageRefused",
     "Job",

@@ -7,6 +7,7 @@ Exit codes: 0 done · 1 a file or job failed · 2 wrong usage · 3 the service d
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -26,7 +27,7 @@ from .batch import Outcome, denoise_all
 from .errors import B2SError, JobCanceled, JobFailed, ProblemError, TimedOut, Unreachable
 from .inputs import InputError, Task, plan
 from .sync import Client
-from .types import Event, Options
+from .types import Event, FineTuneOptions, Options
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 out = Console()
@@ -98,6 +99,36 @@ def denoise(
 
 
 @app.command()
+def finetune(
+    context: typer.Context,
+    inputs: Annotated[list[Path], typer.Argument(metavar="IN…", help="A folder of noisy images, or files.")],
+    minutes: Annotated[float | None, typer.Option(help="Longest training.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Most training steps.")] = None,
+    name: Annotated[str | None, typer.Option(help="What to call the model.")] = None,
+    base: Annotated[str | None, typer.Option(help="Model to start from; `none` for none.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Start of the random numbers.")] = None,
+    keep_dataset: Annotated[bool, typer.Option(help="Leave the images on the server.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make a model for images like these, from noisy images alone. Run again, it goes on where it was cut off."""
+    given = {"max_minutes": minutes, "max_steps": steps, "name": name, "base_model": base, "seed": seed}
+    options = cast(FineTuneOptions, {key: value for key, value in given.items() if value is not None})
+    with reported(as_json), Client(**context.obj) as client:
+        with display.FineTuneBar(err) as bar:
+            on_event = (lambda event: print_json(event_line(event))) if as_json else bar.on_event
+            try:
+                made = client.finetune(
+                    inputs, keep_dataset=keep_dataset, on_upload=bar.on_upload, on_event=on_event, **options
+                )
+            except (ValueError, FileNotFoundError) as error:
+                raise InputError(str(error)) from None
+        if as_json:
+            print_json(dataclasses.asdict(made))
+        else:
+            out.print(display.fine_tuned(made), highlight=False)
+
+
+@app.command()
 def models(context: typer.Context, as_json: Json = False) -> None:
     """List the models."""
     with reported(as_json), Client(**context.obj) as client:
@@ -132,7 +163,7 @@ def watch(context: typer.Context, job_id: JobId, as_json: Json = False) -> None:
     with reported(as_json), Client(**context.obj) as client:
         if as_json:
             for event in client.events(job_id):
-                print_json({"id": event.id, "event": event.type, **event.data})
+                print_json(event_line(event))
         else:
             _watch(client.events(job_id))
         client.wait(job_id, timeout=10)  # an end other than success is an error of this command
@@ -259,6 +290,11 @@ def exit_code(error: Exception) -> int:
             return FAILED
         case _:
             return REFUSED
+
+
+def event_line(event: Event) -> dict[str, Any]:
+    """An event as one JSON object."""
+    return {"id": event.id, "event": event.type, **event.data}
 
 
 def print_json(value: dict[str, Any]) -> None:

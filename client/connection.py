@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ def client_arguments(url: str | None, api_key: str | None, connections: int) -> 
 def call_arguments(call: Call) -> dict[str, Any]:
     """Arguments of a request, but for its body."""
     headers = dict(call.headers)
+    if call.json is not None:
+        headers["Content-Type"] = "application/json"
     if isinstance(call.body, Path):
         headers["Content-Length"] = str(call.body.stat().st_size)
     return {
@@ -38,6 +41,13 @@ def call_arguments(call: Call) -> dict[str, Any]:
         "headers": headers,
         "timeout": call.timeout,
     }
+
+
+def content(call: Call) -> bytes | None:
+    """The body of a call that is not a file."""
+    if call.json is not None:
+        return json.dumps(dict(call.json)).encode()
+    return None if isinstance(call.body, Path) else call.body
 
 
 def unreachable(url: httpx.URL, error: httpx.TransportError) -> Unreachable:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
-from .types import Job, Model
+from .types import Event, FineTuned, Job, Model
 
 STATE_STYLES = {"succeeded": "green", "failed": "red", "canceled": "yellow", "running": "cyan"}
 
@@ -25,6 +25,47 @@ def bar(console: Console) -> Progress:
         TimeRemainingColumn(),
     )
     return Progress(*columns, console=console, disable=not console.is_terminal)
+
+
+class FineTuneBar:
+    """A bar for each phase of a fine-tune: upload, validating, training, evaluating, publishing."""
+
+    def __init__(self, console: Console) -> None:
+        self._bar = bar(console)
+        self._line = self._bar.add_task("uploading", total=None)
+
+    def __enter__(self) -> FineTuneBar:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def on_upload(self, done: int, total: int) -> None:
+        self._bar.update(self._line, completed=done, total=total)
+
+    def on_event(self, event: Event) -> None:
+        if event.type != "progress":
+            self._bar.update(self._line, description=event.data["state"])
+            return
+        detail = event.data.get("detail") or {}
+        score = f", held-out {detail['score']:.2f} dB" if isinstance(detail.get("score"), int | float) else ""
+        self._bar.update(
+            self._line,
+            description=f"{event.data['phase']}{score}",
+            completed=event.data["done"],
+            total=event.data["total"],
+        )
+
+
+def fine_tuned(made: FineTuned) -> str:
+    """What became of a fine-tune, in words."""
+    gain = made.scores.get("gain_db")
+    by = f" by {gain:+.2f} dB on images that it did not learn from" if isinstance(gain, int | float) else ""
+    verdict = f"[green]It beats its base{by}.[/]" if made.promoted else f"[yellow]It does not beat its base{by}.[/]"
+    lines = [f"model {made.model}", verdict, f"learned from {made.kept} of {made.kept + made.left_out} files"]
+    lines += [f"[yellow]warning[/] {warning}" for warning in made.warnings]
+    return "\n".join([*lines, f"use it: b2s denoise --model {made.model} …"])
 
 
 def jobs_table(jobs: Iterable[Job]) -> Table:

@@ -5,17 +5,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 import uuid
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import httpx
 
 from .errors import JobCanceled, JobFailed, TimedOut, problem_error
-from .types import Denoised, Job, Model, Options
+from .sets import TrainingImage, set_name
+from .types import Denoised, FineTuneOptions, Job, Model, Options
 
 T = TypeVar("T")
 Body = bytes | Path
@@ -33,7 +37,7 @@ JOB_ENDED_BADLY = frozenset({"/problems/job-failed", "/problems/job-died", "/pro
 
 @dataclass(frozen=True)
 class Call:
-    """One request. A file as `body` is streamed from disk, anew for each attempt."""
+    """One request. A file as `body` is streamed from disk, anew for each attempt; `json` is a body of its own."""
 
     method: str
     path: str
@@ -41,6 +45,7 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Body | None = None
     held_seconds: float = 0.0
+    json: Mapping[str, Any] | None = None
 
     @property
     def timeout(self) -> httpx.Timeout:
@@ -68,6 +73,59 @@ def denoise(body: Body, options: Options, key: str | None, seconds: float) -> Fl
     job_id = response.json()["job_id"] if _problem_type(response) in JOB_ENDED_BADLY else _job(response).id
     yield from wait(job_id, deadline - time.monotonic())
     return (yield from result(job_id))
+
+
+def fill(images: Sequence[TrainingImage], on_upload: Callable[[int], None]) -> Flow[str]:
+    """Upload what a dataset of these images lacks; its id. `on_upload` hears how many are there."""
+    name = set_name(images)
+    found = _checked((yield Call("GET", "/datasets", {"name": name}))).json()["datasets"]
+    dataset = found[0] if found else _checked((yield Call("POST", "/datasets", json={"name": name}))).json()
+    path = dataset["links"]["images"]
+    there = yield from _checksums(path)
+    for number, image in enumerate(images):
+        if there.get(image.name) != image.sha256:
+            asked = {"sha256": image.sha256}
+            _checked((yield Call("PUT", f"{path}/{quote(image.name)}", asked, body=image.body)))
+        on_upload(number + 1)
+    return str(dataset["id"])
+
+
+def _checksums(path: str) -> Flow[dict[str, str]]:
+    found: dict[str, str] = {}
+    cursor: str | None = None
+    while True:
+        page = _checked((yield Call("GET", path, {"cursor": cursor} if cursor else {}))).json()
+        found |= {image["name"]: image["sha256"] for image in page["images"]}
+        cursor = page["next_cursor"]
+        if cursor is None:
+            return found
+
+
+def submit_finetune(dataset_id: str, options: FineTuneOptions, images: Sequence[TrainingImage]) -> Flow[Job]:
+    """Start a fine-tune; the same images and options find the job again, unless it led to nothing."""
+    asked = json.dumps([dataset_id, options, set_name(images)], sort_keys=True)
+    key = hashlib.sha256(asked.encode()).hexdigest()
+    body = {"dataset_id": dataset_id, **options}
+    response = _checked((yield Call("POST", "/finetune", headers={"Idempotency-Key": key}, json=body)))
+    if response.headers.get("idempotency-replayed") == "true" and _led_to_nothing(response):
+        fresh = {"Idempotency-Key": uuid.uuid4().hex}
+        response = yield Call("POST", "/finetune", headers=fresh, json=body)
+    return _job(response)
+
+
+def delete_dataset(dataset_id: str) -> Flow[None]:
+    """Remove a dataset."""
+    _checked((yield Call("DELETE", f"/datasets/{dataset_id}")))
+
+
+def delete_model(model_id: str) -> Flow[None]:
+    """Remove a fine-tuned model."""
+    _checked((yield Call("DELETE", f"/models/{model_id}")))
+
+
+def weights(model_id: str) -> Flow[bytes]:
+    """The safetensors file of a model."""
+    return _checked((yield Call("GET", f"/models/{model_id}/weights"))).content
 
 
 def wait(job_id: str, seconds: float) -> Flow[Job]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
@@ -12,12 +12,13 @@ import httpx
 
 from . import flows
 from .arrays import as_body, as_result, exact
-from .connection import CHUNK_BYTES, call_arguments, client_arguments, unreachable
+from .connection import CHUNK_BYTES, call_arguments, client_arguments, content, unreachable
 from .errors import problem_error
 from .events import EventReader, event_call
 from .flows import Call, Flow
 from .retries import Retries
-from .types import Denoised, Event, Job, Model, Options
+from .sets import Images, collect, training_seconds
+from .types import Denoised, Event, FineTuned, FineTuneOptions, Job, Model, Options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -98,6 +99,42 @@ class Client:
         body = image if isinstance(image, bytes) else as_body(image)
         return self._run(flows.submit(body, options, key))
 
+    def finetune(
+        self,
+        images: Images,
+        *,
+        timeout: float | None = None,
+        keep_dataset: bool = False,
+        on_upload: Callable[[int, int], None] = lambda done, total: None,
+        on_event: Callable[[Event], None] = lambda event: None,
+        **options: Unpack[FineTuneOptions],
+    ) -> FineTuned:
+        """Make a model for images like these, from the noisy images alone.
+
+        Cut off and called again, it uploads only what is missing and goes on with the job that runs.
+
+        Args:
+            images: a folder, files, or arrays (H, W) or (H, W, C).
+            timeout: seconds to wait for the job; default: its minutes, and an hour in the queue.
+            keep_dataset: leave the uploaded images on the server, for another run.
+            on_upload: told (done, total) as images are uploaded.
+            on_event: told of every event of the job.
+            options: see `FineTuneOptions`.
+
+        Raises:
+            ValueError, FileNotFoundError: there are no such images.
+            RequestRefused, JobFailed, JobCanceled, TimedOut, Unreachable, Unavailable: as `denoise`.
+        """
+        listed = collect(images)
+        dataset_id = self._run(flows.fill(listed, lambda done: on_upload(done, len(listed))))
+        job = self._run(flows.submit_finetune(dataset_id, options, listed))
+        for event in self.events(job.id):
+            on_event(event)
+        job = self.wait(job.id, training_seconds(options) if timeout is None else timeout)
+        if not keep_dataset:
+            self._run(flows.delete_dataset(dataset_id))
+        return FineTuned.from_job(job)
+
     def wait(self, job_id: str, timeout: float | None = None) -> Job:
         """The job once it has succeeded. Raises JobFailed, JobCanceled or TimedOut."""
         return self._run(flows.wait(job_id, self._timeout if timeout is None else timeout))
@@ -129,6 +166,14 @@ class Client:
     def report_picture(self, job_id: str) -> bytes:
         """The report drawn, as a PNG."""
         return self._run(flows.report_picture(job_id))
+
+    def delete_model(self, model_id: str) -> None:
+        """Remove a fine-tuned model. Raises Conflict while a job uses it."""
+        self._run(flows.delete_model(model_id))
+
+    def weights(self, model_id: str) -> bytes:
+        """A model's safetensors file."""
+        return self._run(flows.weights(model_id))
 
     def models(self) -> list[Model]:
         """All models."""
@@ -187,6 +232,6 @@ class Client:
 
     def _send_once(self, call: Call) -> httpx.Response:
         if not isinstance(call.body, Path):
-            return self._http.request(**call_arguments(call), content=call.body)
+            return self._http.request(**call_arguments(call), content=content(call))
         with call.body.open("rb") as file:
             return self._http.request(**call_arguments(call), content=iter(lambda: file.read(CHUNK_BYTES), b""))

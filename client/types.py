@@ -22,6 +22,16 @@ class Options(TypedDict, total=False):
     report: bool
 
 
+class FineTuneOptions(TypedDict, total=False):
+    """Options of a fine-tune; what is left out is decided by the server."""
+
+    base_model: str
+    max_minutes: float
+    max_steps: int
+    name: str
+    seed: int
+
+
 @dataclass(frozen=True)
 class Progress:
     """`done` of `total` units; total is None until known."""
@@ -94,6 +104,40 @@ class Model:
     @classmethod
     def from_json(cls, raw: dict[str, Any]) -> Model:
         return cls(raw["id"], raw["channels"], raw["card"], raw)
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """A model made for your images.
+
+    `promoted`: it beat its base on images that it did not learn from. `scores` are in dB, estimated without clean
+    images; `alpha` and `sigma` are the noise of the set, normalised. `kept` and `left_out` count files.
+    """
+
+    model: str
+    job_id: str
+    promoted: bool
+    scores: dict[str, float]
+    alpha: float | None
+    sigma: float | None
+    kept: int
+    left_out: int
+    warnings: list[str]
+
+    @classmethod
+    def from_job(cls, job: Job) -> FineTuned:
+        facts = job.result or {}
+        return cls(
+            model=facts["model"],
+            job_id=job.id,
+            promoted=facts["promoted"],
+            scores=facts["scores"],
+            alpha=facts.get("alpha"),
+            sigma=facts.get("sigma"),
+            kept=facts["set"]["kept"],
+            left_out=facts["set"]["left_out"],
+            warnings=facts["warnings"],
+        )
 
 
 @dataclass(frozen=True)

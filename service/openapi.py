@@ -15,6 +15,7 @@ Responses = dict[int | str, dict[str, Any]]
 PROBLEM_SCHEMA = {"$ref": "#/components/schemas/Problem"}
 IMAGE = {"schema": {"type": "string", "contentMediaType": "application/octet-stream", "format": "binary"}}
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/tiff")
+RESULT_TYPES = (*IMAGE_TYPES, "application/octet-stream")
 DESCRIPTION = """
 Denoising as a service: send a noisy image, get it back clean. No clean example is ever needed.
 
@@ -120,8 +121,12 @@ PUT_IMAGE_RESPONSES: Responses = {
     ),
 }
 RESULT_RESPONSES: Responses = {
-    200: {"description": "The whole file.", "headers": _RESULT_HEADERS, "content": dict.fromkeys(IMAGE_TYPES, IMAGE)},
-    206: {"description": "The range asked for.", "content": dict.fromkeys(IMAGE_TYPES, IMAGE)},
+    200: {
+        "description": "The whole file: an image, or the weights that a fine-tune made.",
+        "headers": _RESULT_HEADERS,
+        "content": dict.fromkeys(RESULT_TYPES, IMAGE),
+    },
+    206: {"description": "The range asked for.", "content": dict.fromkeys(RESULT_TYPES, IMAGE)},
     304: {"description": "You have it: `If-None-Match` names its ETag."},
     **responses(*_NOT_THERE, problems.RangeNotSatisfiable, problems.InvalidRequest),
 }

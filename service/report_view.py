@@ -1,4 +1,6 @@
-"""The report of a denoise job as the API shows it."""
+"""The reports of denoise and fine-tune jobs as the API shows them."""
+
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -46,4 +48,46 @@ class ReportView(BaseModel):
     clipped_share: float = Field(description="Share of pixels at an end of the file's range.", examples=[0.0])
     noise_curve: NoiseCurveView
     residual_histogram: HistogramView
+    warnings: list[str] = Field(description="In plain words; empty when nothing is wrong.", examples=[[]])
+
+
+class SetView(BaseModel):
+    """What a fine-tune learned from."""
+
+    kept: int = Field(description="Files that were used.", examples=[58])
+    left_out: int = Field(description="Files that were not; `files` says why.", examples=[2])
+    images: int = Field(description="Images in them: a page of a stack is one.", examples=[58])
+    pixels: int = Field(examples=[15204352])
+    channels: int = Field(examples=[1])
+    dtype: str = Field(examples=["uint16"])
+
+
+class FileVerdictView(BaseModel):
+    """Whether one file was learned from."""
+
+    name: str = Field(examples=["field-07.tif"])
+    kept: bool
+    reason: str | None = Field(description="Why it was left out.", examples=["an earlier file has the same pixels"])
+
+
+class FineTuneReportView(BaseModel):
+    """What a fine-tune found and made, told without a clean target."""
+
+    model_config = ConfigDict(title="FineTuneReport", extra="allow")
+
+    model: str = Field(description="The new model.", examples=["mdl_0192f0c1a2b37c4d8e5f60718293a4b5"])
+    base_model: str = Field(description="The model that it had to beat.", examples=["base-gray"])
+    from_scratch: bool = Field(description="Whether it started from nothing.")
+    promoted: bool = Field(description="Whether it beat its base on images that it did not learn from.")
+    scores: dict[str, float] = Field(
+        description="On those images, in dB where not said otherwise: estimated PSNR of both models, and the gain.",
+        examples=[{"base": 30.139, "finetuned": 30.513, "gain_db": 0.374}],
+    )
+    noise: dict[str, Any] = Field(description="α and σ of the set, normalised, and the curve they were fitted to.")
+    history: list[dict[str, Any]] = Field(
+        description="The score over the training.",
+        examples=[[{"step": 0, "score": 30.1}, {"step": 100, "score": 30.4}]],
+    )
+    set: SetView
+    files: list[FileVerdictView] = Field(description="A verdict for each file, and for each in an archive.")
     warnings: list[str] = Field(description="In plain words; empty when nothing is wrong.", examples=[[]])

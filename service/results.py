@@ -11,7 +11,7 @@ from service import openapi, problems
 from service.access import READ
 from service.downloads import StoredFile, gone, serve
 from service.job_id import JobDep
-from service.report_view import ReportView
+from service.report_view import FineTuneReportView, ReportView
 from service.services import Services, ServicesDep
 from store.errors import BlobMissing
 from store.job import Job, JobState
@@ -40,11 +40,14 @@ async def get_result(request: Request, services: ServicesDep, job: JobDep) -> Re
     operation_id="get_report",
     summary="Get the noise report",
     dependencies=[READ],
-    response_model=ReportView,
+    response_model=ReportView | FineTuneReportView,
     responses=openapi.REPORT_RESPONSES,
 )
 async def get_report(services: ServicesDep, job: JobDep) -> Response:
-    """What was measured: the noise, what the model took away, and warnings where the result should not be trusted."""
+    """What was measured: the noise, what the model took away, and warnings where the result should not be trusted.
+
+    Of a fine-tune: the new model's score against its base's, the set's noise, and a verdict for each file.
+    """
     key = _report_key(job, job.report_key)
     return JSONResponse(json.loads(await _read(services, key)))
 
@@ -58,7 +61,10 @@ async def get_report(services: ServicesDep, job: JobDep) -> Response:
     responses=openapi.REPORT_PICTURE_RESPONSES,
 )
 async def get_report_picture(services: ServicesDep, job: JobDep) -> Response:
-    """Before, after and residual, its histogram and autocorrelation, and the estimated noise line."""
+    """Before, after and residual, its histogram and autocorrelation, and the estimated noise line.
+
+    Of a fine-tune: held-out crops by both models, the score over time, and the set's noise line.
+    """
     key = _report_key(job, job.picture_key)
     return Response(await _read(services, key), media_type="image/png")
 

@@ -80,7 +80,7 @@ class Settings(BaseSettings):
     # Fine-tuning
     max_set_bytes: Positive = Field(20 * 2**30, description="Largest training set in bytes, as sent and unpacked.")
     max_set_images: Positive = Field(10_000, description="Most files in a training set.")
-    min_set_pixels: Positive = Field(250_000, description="Fewest usable pixels that a fine-tune learns from.")
+    min_set_pixels: Positive = Field(65_536, description="Fewest usable pixels that a fine-tune learns from.")
     dataset_days: float = Field(30.0, gt=0, description="Days after its last use that a dataset is kept.")
     finetune_minutes: float = Field(60.0, gt=0, description="Longest training that a request may ask for, in minutes.")
     finetune_threads: int = Field(0, ge=0, description="CPU threads of a fine-tune; 0: all cores.")
