@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.app import create_app
 from service.hosts import is_loopback, require_guarded
+from service.slow_clients import ImpatientProtocol
 from store.blobs import Blobs
 from store.database import connect
 from store.errors import SettingsError, StoreError
@@ -57,6 +58,7 @@ def main() -> int:
     _say_who_may_come(settings, asks_for_keys)
     config = uvicorn.Config(
         app,
+        http=ImpatientProtocol,
         log_config=None,  # store.logs formats every line
         log_level=settings.log_level,
         access_log=False,  # service.request_context writes it, with the request id

@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
+import time
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.problems import ContentTooLarge, SetTooLarge
+from service.problems import BodyStalled, ContentTooLarge, SetTooLarge
 
 FORM_OVERHEAD_BYTES = 64 * 1024
 """Room for multipart boundaries, part headers and option fields around the file, so that the limit is the file's."""
@@ -16,6 +17,11 @@ LINGER_BYTES = 16 * 1024 * 1024
 LINGER_SECONDS = 2.0
 """What of a refused body is still read (and thrown away) before the connection is closed: a client that only reads the
 answer after it has written everything would otherwise see a reset connection and no reason."""
+
+PATIENCE_SECONDS = 60.0
+SLOWEST_BYTES_A_SECOND = 1024
+"""A body may keep us waiting for so long in all, and longer at this rate: one that dribbles holds a connection for
+nothing. Only waiting counts, not what we do with what came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +75,31 @@ class _LimitedBody:
         self._limit = bound.bytes + FORM_OVERHEAD_BYTES
         self._receive = receive
         self._received = 0
+        self._waited = 0.0
         self.ended = False
 
     async def receive(self) -> Message:
         if self._declared is not None and self._declared > self._limit:
             raise self._bound.broken(self._declared)
-        message = await self._next()
+        message = await self._next_in_time()
         if self._received > self._limit:
             raise self._bound.broken()
         return message
+
+    async def _next_in_time(self) -> Message:
+        if self.ended:  # what comes next is a disconnect, whenever that may be
+            return await self._next()
+        begin = time.monotonic()
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS + self._received / SLOWEST_BYTES_A_SECOND - self._waited):
+                return await self._next()
+        except TimeoutError:
+            raise BodyStalled(
+                f"The body stopped after {self._received:,} bytes. Send it without long pauses; with the same "
+                "Idempotency-Key it is safe to send it again."
+            ) from None
+        finally:
+            self._waited += time.monotonic() - begin
 
     async def discard(self) -> None:
         """Throw away what still comes, within bounds."""
@@ -101,7 +123,7 @@ def _closing_send(send: Send, body: _LimitedBody) -> Send:
     async def closing_send(message: Message) -> None:
         nonlocal closing
         if message["type"] == "http.response.start":
-            closing = message["status"] == 413 and not body.ended
+            closing = message["status"] in (408, 413) and not body.ended
             if closing:
                 MutableHeaders(raw=message["headers"])["Connection"] = "close"
         if closing and message["type"] == "http.response.body" and not message.get("more_body", False):

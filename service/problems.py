@@ -8,6 +8,7 @@
     │                                ReportNotKept · WebhookNotFound · ProblemNotFound
     ├── MethodNotAllowed         405
     ├── NotAcceptable            406
+    ├── BodyStalled              408
     ├── Conflict                 409   ResultNotReady · JobHasNoResult · JobIsFinal · JobIsRunning · JobCanceled ·
     │                                ModelInUse · ModelIsShipped · DatasetInUse
     ├── Gone                     410   ResultGone
@@ -186,6 +187,12 @@ class NotAcceptable(Problem):
     """The result will not be in a format that `Accept` names. Send `Accept: image/*`, or set `output_format`."""
 
     slug, title, status = "not-acceptable", "Result format not acceptable", 406
+
+
+class BodyStalled(Problem):
+    """The body of the request came too slowly, or stopped. Send it again, without long pauses."""
+
+    slug, title, status = "body-stalled", "Upload stalled", 408
 
 
 class Conflict(Problem):

@@ -19,6 +19,7 @@ from sqlalchemy import delete
 from service.__main__ import Gateway
 from service.app import create_app
 from service.services import Services
+from service.slow_clients import ImpatientProtocol
 from store.blobs import attempt_key
 from store.database import connect
 from store.job import Job, JobError, JobKind, Outcome, Progress
@@ -106,7 +107,7 @@ def running_gateway(data_dir: Path, **changes: Any) -> Iterator[Running]:
     settings = Settings(**values)
     upgrade(connect(settings.database))
     app = create_app(settings)
-    config = uvicorn.Config(app, log_config=None, access_log=False)
+    config = uvicorn.Config(app, http=ImpatientProtocol, log_config=None, access_log=False)
     server = Gateway(app, config)
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
