@@ -12,7 +12,7 @@ BIN := .venv/bin
 ROOMS := service worker model images store launch client ops courier
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install run key backup restore test lint audit bench soak faults lock clean
+.PHONY: help install run key backup restore test lint audit bench soak faults load lock clean
 help:
 	@echo "make install   build .venv from the lock (TORCH=cpu: small build of torch, no GPU)"
 	@echo "make run       start everything on http://127.0.0.1:8000 (HOST, PORT, B2S_DATA_DIR); Ctrl-C ends it"
@@ -23,6 +23,7 @@ help:
 	@echo "make audit     known holes in the locked packages (needs internet)"
 	@echo "make bench     measure the service"
 	@echo "make soak      half an hour under fire: nothing lost, memory flat"
+	@echo "make load      two hundred clients at a full queue: nothing but answers"
 	@echo "make faults    220 randomised kill schedules over both stores"
 	@echo "make lock      write the lock files anew from pyproject.toml"
 	@echo "make clean     remove .venv and caches; data stays"
@@ -79,6 +80,9 @@ bench: .venv/.installed-dev
 
 soak: .venv/.installed-dev
 	$(BIN)/python -m benchmarks.soak --minutes 30 --output benchmarks/soak.json $(ARGS)
+
+load: .venv/.installed-dev
+	$(BIN)/python -m benchmarks.load --output benchmarks/load.json $(ARGS)
 
 faults: .venv/.installed-dev
 	$(BIN)/python -m benchmarks.faults --schedules 110 --seed 1 --output benchmarks/faults.json $(ARGS)
