@@ -92,27 +92,28 @@ def _window(crop: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _score(report: Mapping[str, Any]) -> Panel:
-    """The held-out score against the steps, and the base model's as a line: higher is better."""
+    """The held-out score against the steps, and the base model's as a line: higher is better.
+
+    Its first point is the base model's: on the same few crops, while `scores` is taken on more of them.
+    """
     points = [(float(p["step"]), float(p["score"])) for p in report["history"] if p.get("score") is not None]
-    base = _number(report["scores"].get("base"))
-    values = [score for _, score in points] + ([base] if base is not None else [])
-    if not values:
-        return Panel("Score on held-out images", "none was taken", Axes((0.0, 1.0), (0.0, 1.0)).finished())
+    if not points:
+        return Panel("Held-out score by step", "none was taken", Axes((0.0, 1.0), (0.0, 1.0)).finished())
+    base, values = points[0][1], [score for _, score in points]
     low, high = min(values), max(values)
     margin = max(0.1 * (high - low), 1e-3)
-    last = max([step for step, _ in points] or [1.0])
+    last = points[-1][0]
     axes = Axes((0.0, max(last, 1.0)), (low - margin, high + margin))
     for value in np.linspace(low, high, 4).tolist():
         axes.tick_y(value, f"{value:.2f}")
     for step in np.linspace(0, last, 4).tolist():
         axes.tick_x(step, f"{step:.0f}")
-    if base is not None:
-        axes.line([(0.0, base), (max(last, 1.0), base)], ORANGE)
-        axes.legend(SIDE - 10, 10, "base model", ORANGE)
+    axes.line([(0.0, base), (max(last, 1.0), base)], ORANGE)
+    axes.legend(SIDE - 10, 10, "base model", ORANGE)
     if len(points) > 1:
         axes.line(points, BLUE)
     axes.dots(points, BLUE)
-    return Panel("Score on held-out images, by step", "PSNR in dB, estimated without clean images", axes.finished())
+    return Panel("Held-out score by step", "estimated PSNR, dB", axes.finished())
 
 
 def _noise_curve(noise: Mapping[str, Any]) -> Panel:
@@ -121,9 +122,9 @@ def _noise_curve(noise: Mapping[str, Any]) -> Panel:
     points: list[Point] = [
         (float(m), float(v)) for m, v in zip(curve.get("mean", []), curve.get("variance", []), strict=True)
     ]
-    alpha, sigma = float(noise.get("alpha") or 0.0), float(noise.get("sigma") or 0.0)
+    alpha, sigma, black = (float(noise.get(name) or 0.0) for name in ("alpha", "sigma", "black"))
     left, right = min((0.0, *(m for m, _ in points))), max((1.0, *(m for m, _ in points)))
-    fitted = [(x, max(alpha * x + sigma**2, 0.0)) for x in np.linspace(left, right, 41).tolist()]
+    fitted = [(x, alpha * max(x - black, 0.0) + sigma**2) for x in np.linspace(left, right, 41).tolist()]
     top = max(1.3 * fitted[-1][1], float(np.quantile([v for _, v in points] or [0.0], 0.9)) * 1.3, 1e-9)
     axes = Axes((left, right), (0.0, top))
     for value in np.linspace(0, top, 4).tolist():
@@ -142,16 +143,19 @@ def _findings(report: Mapping[str, Any]) -> list[tuple[str, str, tuple[int, int,
     verdict = ("yes: it beat its base on held-out images", GREEN) if report["promoted"] else (
         "no: use the base model, or send more images and train longer", ORANGE)  # fmt: skip
     noise = report["noise"]
-    scores = "  ".join(
-        f"{name} {value:.4f}" for name, value in report["scores"].items() if isinstance(value, int | float)
+    scores = report["scores"]
+    compared = ", ".join(
+        f"{words} {scores[name]:+.2f} dB" if name == "gain_db" else f"{words} {scores[name]:.2f} dB"
+        for name, words in (("base", "base"), ("finetuned", "new"), ("gain_db", "gain"))
+        if _number(scores.get(name)) is not None
     )
     return [
         ("Promoted", *verdict),
-        ("Scores", scores[:110], INK),
+        ("Estimated PSNR, held out", compared, INK),
         ("Noise of the set", f"alpha {_shown(noise.get('alpha'))}, sigma {_shown(noise.get('sigma'))}", INK),
         (
             "Learned from",
-            f"{found['kept']} files, {found['pixels'] / 1e6:.1f} megapixels; {found['left_out']} files left out",
+            f"{found['kept']} files, {found['pixels'] / 1e6:.1f} megapixels; left out: {found['left_out']}",
             INK,
         ),
     ]

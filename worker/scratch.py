@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 
 PREFIX = "b2s-finetune-"
-YOUNG_SECONDS = 60.0
+YOUNG_SECONDS = 5.0
 
 log = structlog.get_logger(__name__)
 
