@@ -3,6 +3,7 @@
 import ipaddress
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
@@ -39,10 +40,11 @@ def require_guarded(settings: Settings, keys: Keys) -> None:
 
 
 class LoopbackHosts:
-    """Middleware: answer only requests for a loopback name, for as long as no key is asked for.
+    """Middleware: answer only requests for a loopback name and from loopback pages, while no key is asked for.
 
-    Without it a web page could point a name of its own at 127.0.0.1 (DNS rebinding) and read the user's results. Such
-    a page has no key, so a gateway that asks for one may stand behind a proxy of any name.
+    Without it a web page could point a name of its own at 127.0.0.1 (DNS rebinding) and read the user's results, or
+    post forms to 127.0.0.1 (cross-site request forgery). Such a page has no key, so a gateway that asks for one may
+    stand behind a proxy of any name.
     """
 
     def __init__(self, app: ASGIApp, open: Callable[[Any], Awaitable[bool]]) -> None:
@@ -52,11 +54,27 @@ class LoopbackHosts:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            host = _without_port(Headers(scope=scope).get("host", ""))
-            if host and not is_loopback(host) and await self.open(scope["app"]):
-                await _refuse(host, scope, receive, send)
+            headers = Headers(scope=scope)
+            strange = _stranger(headers)
+            if strange is not None and await self.open(scope["app"]):
+                await _refuse(strange, scope, receive, send)
                 return
         await self.app(scope, receive, send)
+
+
+def _stranger(headers: Headers) -> str | None:
+    """The name that is not loopback, of the host that was asked for or of the page that asks; None: there is none."""
+    host = _without_port(headers.get("host", ""))
+    if host and not is_loopback(host):
+        return host
+    origin = headers.get("origin")  # browsers send it with every form and script that may change something
+    if origin is None:
+        return None
+    try:
+        name = urlsplit(origin).hostname or ""
+    except ValueError:
+        name = ""
+    return None if is_loopback(name) else origin
 
 
 def _without_port(host: str) -> str:
@@ -67,8 +85,9 @@ def _without_port(host: str) -> str:
 
 async def _refuse(host: str, scope: Scope, receive: Receive, send: Send) -> None:
     problem = HostRefused(
-        f"This server listens on loopback and answers to 127.0.0.1 and localhost, not to {host[:100]!r}. Use one of "
-        "those, or make a key (`make key TENANT=…`) if it is meant to be reached from elsewhere."
+        f"This server asks for no key, so it answers to 127.0.0.1 and localhost, for pages of this machine, and not to "
+        f"{host[:100]!r}. Use one of those names, or make a key (`make key TENANT=…`) if it is meant to be reached "
+        "from elsewhere."
     )
     body = problem.document(scope["state"]["request_id"])
     await JSONResponse(body, status_code=problem.status, media_type=MEDIA_TYPE)(scope, receive, send)

@@ -14,7 +14,7 @@ from store.errors import SettingsError
 from store.keys import Keys
 from store.migrate import upgrade
 from store.settings import Settings
-from tests.service.gateway import Running, free_port
+from tests.service.gateway import Running, free_port, png
 from tests.service.test_problems import problem_of
 
 ROOT = Path(__file__).parents[2]
@@ -61,6 +61,16 @@ def test_a_web_page_cannot_reach_it_by_a_name_of_its_own(gateway: Running) -> No
         problem_of(gateway.http.get("/jobs", headers={"Host": host}), 421, "host-refused")
     for host in (f"localhost:{port}", f"127.0.0.1:{port}", f"[::1]:{port}"):
         assert gateway.http.get("/jobs", headers={"Host": host}).status_code == 200
+
+
+def test_a_web_page_cannot_post_to_it(gateway: Running) -> None:
+    for origin in ("https://attacker.example", "null", "http://127.0.0.1.nip.io", "http://[::1"):
+        answer = gateway.http.post("/denoise", files={"image": png()}, headers={"Origin": origin})
+        problem_of(answer, 421, "host-refused")
+    assert gateway.http.get("/jobs").json()["jobs"] == []
+    for origin in ("http://127.0.0.1:9999", "http://localhost", "http://[::1]:8000"):
+        answer = gateway.http.post("/denoise", files={"image": png()}, headers={"Origin": origin})
+        assert answer.status_code == 202, origin
 
 
 def start(tmp_path: Path, **changes: str) -> subprocess.CompletedProcess[str]:

@@ -106,5 +106,6 @@ def test_headers_that_keep_a_browser_safe_are_everywhere(gateway: Running) -> No
     for path in ("/", "/nowhere", "/livez", "/docs"):
         headers = gateway.http.get(path).headers
         assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cross-origin-resource-policy"] == "same-origin"
         assert "frame-ancestors 'none'" in headers["content-security-policy"]
         assert "access-control-allow-origin" not in headers
