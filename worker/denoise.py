@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import SEEK_END, BytesIO
 from typing import IO, Any
 
@@ -101,6 +101,7 @@ class DenoiseWork:
         job = attempt.job
         noisy = decoded.pixels
         denoiser = self._models.for_job(job.model, job.tenant, noisy.shape[-1])
+        decoded = replace(decoded, warnings=(*decoded.warnings, *_warnings(denoiser)))
         out = scratch.empty(noisy.shape, noisy.dtype)
 
         def on_page(done: int, total: int) -> None:
@@ -167,6 +168,13 @@ def _from_start(file: IO[bytes]) -> bytes | IO[bytes]:
         return file.getvalue()
     file.seek(0)
     return file
+
+
+def _warnings(denoiser: Denoiser) -> list[str]:
+    """A model can be worse than its base, but never silently."""
+    if denoiser.card.get("promoted") is not False:
+        return []
+    return [f"The model {denoiser.name} did not beat its base on images that it did not learn from: compare with that."]
 
 
 def _facts(made: Denoised, result: Result) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 import tifffile
 
 from images import scratch
-from model import Denoiser
+from model import Denoiser, weights
 from store.job import JobState
 from tests.images import files
 from tests.worker.conftest import Bench
@@ -38,6 +38,16 @@ def test_a_job_gives_image_report_and_picture(bench: Bench) -> None:
     assert report["alpha"] == job.result["alpha"]
     assert {"noise_curve", "residual_histogram", "warnings", "timings", "model"} <= report.keys()
     assert bench.store.blobs.get(job.picture_key).startswith(b"\x89PNG")
+
+
+def test_a_model_that_did_not_beat_its_base_says_so(bench: Bench) -> None:
+    base = Denoiser.load("base-gray")
+    data = weights.to_bytes(base.network, {"promoted": False})
+    bench.store.blobs.put("models/mdl_1.safetensors", data)
+    digest = hashlib.sha256(data).hexdigest()
+    bench.store.models.register("mdl_1", "mine", 1, {}, "models/mdl_1.safetensors", len(data), digest, "default")
+    job = bench.run(png(noisy()), model="mdl_1")
+    assert job.result is not None and "did not beat its base" in job.result["warnings"][0]
 
 
 def test_without_a_report_there_is_none(bench: Bench) -> None:
