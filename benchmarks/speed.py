@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from model.config import ObjectiveConfig, TrainConfig, estimator_preset, network_preset
-from model.networks import MeanOnly, build_denoiser
+from model.cpu_runtime import CpuRuntime
+from model.networks import MeanOnly, ShuffleUNet, build_denoiser
 from model.trainer import Trainer
 
 SIDE = 768
@@ -45,6 +46,10 @@ def inference(repeats: int) -> None:
         laid.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         rows.append((f"{preset}, eager", lambda network=eager: network(image)))  # type: ignore[misc]
         rows.append((f"{preset}, channels_last", lambda network=laid: network(last)))  # type: ignore[misc]
+    fast = build_denoiser(network_preset("fast", 1))
+    assert isinstance(fast, ShuffleUNet)
+    runtime, pixels = CpuRuntime(fast, torch.get_num_threads()), image[0].numpy()
+    rows.append(("fast, ncnn (what runs)", lambda: runtime(pixels)))
     print(f"\n| network | s/megapixel | times the paper's |\n|---|---|---|  ({torch.get_num_threads()} threads)")
     reference = None
     with torch.inference_mode():

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from model import covariance, normalise, report, tiling, weights
+from model.cpu_runtime import CpuRuntime, supports
 from model.errors import InvalidArray, InvalidOption
 from model.estimate import NoiseCurve
-from model.networks import DenoiserNetwork
+from model.networks import DenoiserNetwork, ShuffleUNet
 from model.normalise import Normalisation
 from model.report import Report
 
@@ -48,6 +49,11 @@ class Denoiser:
     sha256: str
     device: torch.device
     out_of_memory_retries: int = field(default=0, init=False)
+    _runtime: CpuRuntime | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.device.type == "cpu" and supports(self.network):
+            self._runtime = CpuRuntime(cast(ShuffleUNet, self.network), torch.get_num_threads())
 
     @classmethod
     def load(cls, name_or_path: str | Path, device: str = "auto") -> Denoiser:
@@ -248,11 +254,13 @@ class Denoiser:
     def _forward(
         self, unit: NDArray[np.float32], with_variance: bool
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        if self._runtime:
+            found, root = self._runtime(unit)
+            return found, _diagonal(torch.from_numpy(root)[None]) if with_variance else None
         noisy = torch.from_numpy(unit)[None].to(self.device).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda"):
             mean, factor = self.network(noisy)
-        variance = covariance.diagonal_of(covariance.outer_gram(factor.float())) if with_variance else None
-        return mean.float().cpu().numpy()[0], None if variance is None else variance.cpu().numpy()[0]
+        return mean.float().cpu().numpy()[0], _diagonal(factor.float()) if with_variance else None
 
     def _tiles(self, height: int, width: int, tile: int | None) -> list[tiling.Tile]:
         stride = self.network.stride
@@ -283,6 +291,12 @@ class Denoiser:
         if array.ndim == 2:
             return array[None, :, :, None]
         return array[None] if array.ndim == 3 else array
+
+
+def _diagonal(factor: torch.Tensor) -> NDArray[np.float32]:
+    """Diagonal of Σ_x (C, H, W) from its factor (1, T, H, W)."""
+    found: NDArray[np.float32] = covariance.diagonal_of(covariance.outer_gram(factor)).cpu().numpy()[0]
+    return found
 
 
 def base_model_for(channels: int) -> str:
