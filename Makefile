@@ -12,13 +12,14 @@ BIN := .venv/bin
 ROOMS := service worker model images store launch client ops courier
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install run key backup restore test lint audit bench soak faults load lock clean
+.PHONY: help install run key backup restore test test-page lint audit bench soak faults load lock clean
 help:
 	@echo "make install   build .venv from the lock (TORCH=cpu: small build of torch, no GPU)"
 	@echo "make run       start everything on http://127.0.0.1:8000 (HOST, PORT, B2S_DATA_DIR); Ctrl-C ends it"
 	@echo "make key       make an API key: TENANT=name [SCOPES=read,denoise,finetune]"
 	@echo "make test      run the tests"
 	@echo "make backup    write database and blobs into one file: FILE=…; make restore FILE=… reads it back"
+	@echo "make test-page the web page in a real Chromium (from PATH, or B2S_CHROMIUM)"
 	@echo "make lint      ruff, mypy and bandit"
 	@echo "make audit     known holes in the locked packages (needs internet)"
 	@echo "make bench     measure the service"
@@ -51,6 +52,9 @@ key: install
 
 test: .venv/.installed-dev
 	$(BIN)/python -m pytest $(ARGS)
+
+test-page: .venv/.installed-dev
+	$(BIN)/python -m pytest tests/page $(ARGS)
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check $(ROOMS) tests benchmarks docker

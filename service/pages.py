@@ -4,17 +4,31 @@ from importlib.resources import files
 from pathlib import Path as FilePath
 from typing import Annotated
 
-from fastapi import APIRouter, FastAPI, Path, Request
-from fastapi.responses import HTMLResponse, Response
+from fastapi import APIRouter, FastAPI, Header, Path, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
 
 from service import openapi, problems
+from service.preferences import quality
 from service.services import BasePath
 
 router = APIRouter(tags=["pages"])
 
 STATIC = FilePath(__file__).parent / "static"
+WEB = FilePath(__file__).parent / "web"
+WEB_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' blob: data:",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+        "base-uri 'none'",
+    )
+)
 DOCS_POLICY = "; ".join(
     (
         "default-src 'self'",
@@ -24,6 +38,11 @@ DOCS_POLICY = "; ".join(
         "base-uri 'none'",
     )
 )
+
+
+Accept = Annotated[
+    str | None, Header(description="A browser, which asks for `text/html`, gets a page.", examples=["application/json"])
+]
 
 
 class Index(BaseModel):
@@ -58,10 +77,20 @@ class ProblemKinds(BaseModel):
     problems: list[ProblemKind]
 
 
-@router.get("/", operation_id="index", summary="Where things are", responses=openapi.responses())
-async def index(request: Request, base: BasePath) -> Index:
-    """Links to everything else."""
-    return Index(
+@router.get(
+    "/",
+    operation_id="index",
+    summary="Where things are",
+    response_model=Index,
+    responses=openapi.responses(),
+)
+async def index(request: Request, base: BasePath, accept: Accept = None) -> Response:
+    """Links to everything else; for a browser, the page to look at."""
+    if quality(accept, "text/html") > quality(accept, "application/json"):
+        root: str = request.scope.get("root_path", "")
+        page = (WEB / "index.html").read_text("utf-8").replace("{base}", base).replace("{web}", f"{root}/static/web")
+        return HTMLResponse(page, headers={"Content-Security-Policy": WEB_POLICY, "Vary": "Accept"})
+    links = Index(
         name=request.app.title,
         version=request.app.version,
         docs=f"{base}/docs",
@@ -73,6 +102,7 @@ async def index(request: Request, base: BasePath) -> Index:
         health=f"{base}/readyz",
         metrics=f"{base}/metrics",
     )
+    return JSONResponse(links.model_dump(), headers={"Vary": "Accept"})
 
 
 @router.get(
@@ -117,6 +147,7 @@ async def openapi_document(request: Request) -> dict[str, object]:
 def mount_static(app: FastAPI) -> None:
     """Serve Swagger UI's own files (from the `fastapi-offline` wheel) and ours."""
     app.mount("/static/swagger", StaticFiles(directory=str(files("fastapi_offline") / "static")), name="swagger")
+    app.mount("/static/web", StaticFiles(directory=WEB), name="web")
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
 

@@ -1,0 +1,67 @@
+/** The HTTP interface, as far as the page needs it. Errors are Problem: what went wrong, and the remedy. */
+
+const KEY = "b2s-key";
+export const base = document.body.dataset.base;
+
+export class Problem extends Error {
+  constructor(status, document) {
+    super(document.detail ?? `The service answered ${status}.`);
+    this.status = status;
+    this.title = document.title ?? "The service did not understand";
+    this.requestId = document.request_id;
+  }
+}
+
+let askForKey = async () => false;
+
+/** `ask` shows the person a dialog and resolves to whether there is a new key to try with. */
+export function onKeyNeeded(ask) {
+  askForKey = ask;
+}
+
+export function setKey(key) {
+  if (key) sessionStorage.setItem(KEY, key);
+  else sessionStorage.removeItem(KEY);
+}
+
+export async function request(path, options = {}) {
+  for (;;) {
+    const key = sessionStorage.getItem(KEY);
+    const headers = { ...options.headers, ...(key ? { Authorization: `Bearer ${key}` } : {}) };
+    const answer = await fetch(path, { ...options, headers }).catch(() => {
+      throw new Problem(0, { title: "No connection", detail: "The service does not answer. Is it running? Try again." });
+    });
+    if (answer.ok) return answer;
+    const document = await answer.json().catch(() => ({}));
+    if (answer.status === 401 && (await askForKey(document.detail))) continue;
+    throw new Problem(answer.status, document);
+  }
+}
+
+export const json = async (path, options) => (await request(path, options)).json();
+
+/** POST a file to /denoise; the job. */
+export function denoise(file, options) {
+  const form = new FormData();
+  for (const [name, value] of Object.entries(options)) if (value !== "" && value !== undefined) form.append(name, value);
+  form.append("image", file, file.name);
+  return json(`${base}/denoise`, { method: "POST", body: form, headers: { "Idempotency-Key": crypto.randomUUID?.() ?? String(Math.random()) } });
+}
+
+export function finetune(files, options) {
+  const form = new FormData();
+  for (const [name, value] of Object.entries(options)) if (value !== "") form.append(name, value);
+  for (const file of files) form.append("images", file, file.name);
+  return json(`${base}/finetune`, { method: "POST", body: form });
+}
+
+/** The job once it has ended; `onChange` hears of every look at it. Slows down where the wait is long. */
+export async function ended(job, onChange = () => {}) {
+  for (let pause = 250; !["succeeded", "failed", "canceled"].includes(job.state); pause = Math.min(2000, pause * 1.2)) {
+    onChange(job);
+    await new Promise((wake) => setTimeout(wake, pause));
+    job = await json(job.links.self);
+  }
+  onChange(job);
+  return job;
+}

@@ -1,0 +1,229 @@
+/** The page: wires the form, the viewer, the job list and the key dialog together. */
+
+import * as api from "./api.js";
+import { $, element } from "./elements.js";
+import * as finetune from "./finetune.js";
+import * as jobs from "./jobs.js";
+import { pasted, readRaster } from "./raster.js";
+import { showReport } from "./report.js";
+import { Unreadable } from "./unreadable.js";
+import { Viewer } from "./viewer.js";
+
+const SIDE_OF_PREVIEW = 512;
+const PREVIEW_PAUSE = 300;
+const viewer = new Viewer($("canvas"));
+const uploads = new Map(); // job id → the file it was made of; the service gives no upload back
+let shown = null; // { file, before, whole } of the image in the viewer
+let download = "";
+
+const say = (text) => ($("status").textContent = text);
+
+function complain(error) {
+  const known = error instanceof api.Problem;
+  $("error").replaceChildren(element("strong", {}, known ? error.title : "Something went wrong on this page"), element("p", {}, error.message));
+  if (error.requestId) $("error").append(element("p", { className: "muted" }, `Request ${error.requestId}`));
+  $("error").hidden = false;
+  say("");
+}
+
+const refresh = () => jobs.refresh(open, complain).catch(complain);
+
+function options() {
+  return { model: $("model").value, strength: $("strength").value, output_format: $("format").value };
+}
+
+/** Send one file, follow its job, and return it ended; null if it failed and that was said. */
+async function run(file, extra = {}) {
+  $("error").hidden = true;
+  say(`Sending ${file.name}`);
+  try {
+    let job = await api.denoise(file, { ...options(), ...extra });
+    uploads.set(job.id, file);
+    jobs.named(job, extra.roi ? `preview of ${file.name}` : file.name);
+    refresh();
+    job = await api.ended(job, ({ state, progress }) =>
+      say(`${file.name}: ${state}${progress.total ? `, ${progress.done} of ${progress.total} ${progress.unit}s` : ""}`));
+    refresh();
+    if (job.state === "succeeded") return job;
+    throw new api.Problem(422, { title: `${file.name} was not denoised`, detail: job.error?.detail ?? `The job was ${job.state}.` });
+  } catch (error) {
+    complain(error);
+    return null;
+  }
+}
+
+async function send(files) {
+  for (const file of files) {
+    const job = await run(file);
+    if (job) await open(job);
+  }
+}
+
+/** Show a finished job: its image beside the upload if that is still at hand, and its report. */
+async function open(job) {
+  try {
+    const result = await (await api.request(job.links.result)).blob();
+    URL.revokeObjectURL(download);
+    download = URL.createObjectURL(result);
+    const file = uploads.get(job.id);
+    $("download").href = download;
+    $("download").download = file ? file.name.replace(/(\.[^.]*)?$/, `-denoised${job.result.extension}`) : `${job.id}${job.result.extension}`;
+    $("viewer-section").hidden = false;
+    $("preview").disabled = $("apply").disabled = !file;
+    await look(job, file, result);
+    await report(job);
+    say(file ? `${file.name} is done.` : "The result is open; the upload is not at hand, so there is no before.");
+  } catch (error) {
+    complain(error);
+  }
+}
+
+async function look(job, file, result) {
+  $("canvas").hidden = $("unshown").hidden = $("picture").hidden = true;
+  try {
+    const after = await readRaster(result);
+    const before = file ? await readRaster(file) : after;
+    $("canvas").hidden = false;
+    const again = shown?.file === file && file !== undefined && shown.before.width === before.width;
+    shown = { file, before, whole: after };
+    viewer.show(before, file ? after : null, again);
+    $("canvas").setAttribute("aria-label", `${file?.name ?? job.id}, ${before.width} × ${before.height} pixels, before on the left and after on the right`);
+    if (!again) controls(before);
+  } catch (error) {
+    if (!(error instanceof Unreadable)) throw error;
+    shown = null;
+    $("preview").disabled = $("apply").disabled = true;
+    $("unshown").textContent = `${error.message} The report's picture shows its middle; download the result to see it whole.`;
+    $("unshown").hidden = false;
+    if (!job.links.report_picture) return;
+    $("picture").src = URL.createObjectURL(await (await api.request(job.links.report_picture)).blob());
+    $("picture").hidden = false;
+  }
+}
+
+async function report(job) {
+  if (job.links.report) showReport($("report"), await api.json(job.links.report));
+  else $("report").replaceChildren();
+}
+
+/** Sliders for the image now in the viewer. */
+function controls(before) {
+  for (const name of ["low", "high"]) {
+    $(name).min = viewer.least;
+    $(name).max = viewer.most;
+    $(name).step = before.integer ? 1 : (viewer.most - viewer.least) / 1000;
+    $(name).value = viewer[name];
+    $(`${name}-shown`).textContent = Number($(name).value).toPrecision(4);
+  }
+  $("page-label").hidden = before.pages.length < 2;
+  $("page").max = before.pages.length - 1;
+  $("page").value = 0;
+  $("page-shown").textContent = `1 of ${before.pages.length}`;
+}
+
+/** Denoise the part in view at the strength of the slider, and lay it over the result. */
+async function preview() {
+  if (!shown?.file) return;
+  const { file, before, whole } = shown;
+  const part = viewer.inView();
+  const side = (name, start) => {
+    const size = Math.min(part[name], SIDE_OF_PREVIEW);
+    return [part[start] + Math.floor((part[name] - size) / 2), size];
+  };
+  const [[x, width], [y, height]] = [side("width", "x"), side("height", "y")];
+  const job = await run(file, { roi: [x, y, width, height].join(","), output_format: "", report: "false" });
+  if (!job) return;
+  const crop = await readRaster(await (await api.request(job.links.result)).blob());
+  if (shown?.file !== file) return;
+  viewer.show(before, pasted(whole, crop, x, y), true);
+  say(`Preview of ${width} × ${height} pixels at strength ${$("strength").value}; the download is still the whole image as it was.`);
+}
+
+async function dropped(event) {
+  event.preventDefault();
+  $("drop").classList.remove("over");
+  const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
+  send((await Promise.all(entries.map(filesOf))).flat());
+}
+
+/** The files of a dropped entry; of a folder, all below it. */
+async function filesOf(entry) {
+  if (entry.isFile) return [await new Promise((done, fail) => entry.file(done, fail))];
+  const reader = entry.createReader();
+  const found = [];
+  for (;;) {
+    const some = await new Promise((done, fail) => reader.readEntries(done, fail));
+    if (!some.length) return (await Promise.all(found.map(filesOf))).flat();
+    found.push(...some);
+  }
+}
+
+async function listModels() {
+  const { models } = await api.json(`${api.base}/models?limit=200`);
+  const chosen = $("model").value;
+  const made = models.map(({ id, name, channels }) => element("option", { value: id }, `${name} (${channels === 3 ? "RGB" : "gray"})`));
+  $("model").replaceChildren(element("option", { value: "" }, "the one that fits"), ...made);
+  $("model").value = chosen;
+}
+
+function askForKey(reason) {
+  if (reason) $("key-reason").textContent = `${reason} It is kept until you close this tab.`;
+  const dialog = $("key-dialog");
+  dialog.returnValue = "";
+  if (!dialog.open) dialog.showModal();
+  return new Promise((done) => dialog.addEventListener("close", () => {
+    const wanted = dialog.returnValue === "ok" && $("key").value;
+    if (wanted) api.setKey($("key").value.trim());
+    $("key").value = "";
+    done(Boolean(wanted));
+  }, { once: true }));
+}
+
+function listen() {
+  for (const name of ["files", "folder"]) $(name).addEventListener("change", (event) => {
+    send([...event.target.files]);
+    event.target.value = "";
+  });
+  $("drop").addEventListener("dragover", (event) => {
+    event.preventDefault();
+    $("drop").classList.add("over");
+  });
+  $("drop").addEventListener("dragleave", () => $("drop").classList.remove("over"));
+  $("drop").addEventListener("drop", dropped);
+  let pause;
+  $("strength").addEventListener("input", () => {
+    $("strength-shown").textContent = Number($("strength").value).toFixed(2);
+    clearTimeout(pause);
+    pause = setTimeout(() => preview().catch(complain), PREVIEW_PAUSE);
+  });
+  $("split").addEventListener("input", () => viewer.set({ split: Number($("split").value) }));
+  for (const choice of document.querySelectorAll("[name=view]")) choice.addEventListener("change", () => viewer.set({ view: choice.value }));
+  for (const name of ["low", "high"]) $(name).addEventListener("input", () => {
+    $(`${name}-shown`).textContent = Number($(name).value).toPrecision(4);
+    viewer.set({ [name]: Number($(name).value) });
+  });
+  $("page").addEventListener("input", () => {
+    $("page-shown").textContent = `${Number($("page").value) + 1} of ${shown.before.pages.length}`;
+    viewer.set({ page: Number($("page").value) });
+  });
+  $("preview").addEventListener("click", () => preview().catch(complain));
+  $("apply").addEventListener("click", () => shown?.file && send([shown.file]));
+  $("denoise-form").addEventListener("submit", (event) => event.preventDefault());
+  $("key-open").addEventListener("click", async () => (await askForKey("")) && start());
+  finetune.listen({
+    onError: complain,
+    onJob: refresh,
+    onModel: async (id) => {
+      await listModels();
+      $("model").value = id;
+      $("model").focus();
+      say("The new model is chosen: drop an image.");
+    },
+  });
+}
+
+const start = () => Promise.all([listModels(), jobs.refresh(open, complain)]).catch(complain);
+
+api.onKeyNeeded(askForKey);
+listen();
+start();

@@ -1,0 +1,27 @@
+/** The report's numbers in plain words. */
+
+import { element } from "./elements.js";
+
+const percent = (value, digits = 2) => `${(100 * value).toFixed(digits)} %`;
+
+function findings(report) {
+  const noise = report.alpha_native ?? report.alpha;
+  return [
+    ["Noise before", `${percent(report.noise_std_in)} of the range`, `α ${report.alpha.toPrecision(3)}, σ ${report.sigma.toPrecision(3)}; in the file's units ${noise.toPrecision(3)} and ${(report.sigma_native ?? report.sigma).toPrecision(3)}`],
+    ["Error left, estimated", `${percent(report.noise_std_out)} of the range`, ""],
+    ["Brightness moved by", percent(report.residual_mean, 3), "0 is unbiased"],
+    ["Taken out over expected", report.residual_std_ratio.toFixed(3), "1: as much as there was noise"],
+    ["Is it white?", report.residual_autocorrelation.map((value) => value.toFixed(3)).join(", "), "autocorrelation at 1, 2, 3 pixels; 0 is white noise"],
+    ["Resembles the image", report.residual_signal_correlation.toFixed(3), "0: no structure was taken away"],
+    ["Clipped pixels", percent(report.clipped_share), "noise there cannot be told"],
+  ];
+}
+
+export function showReport(place, report) {
+  const warnings = report.warnings.length
+    ? report.warnings.map((text) => element("p", { className: "warning" }, text[0].toUpperCase() + text.slice(1)))
+    : [element("p", { className: "fine" }, "No warnings: what was taken out looks like noise.")];
+  const rows = findings(report).map(([name, value, meaning]) =>
+    element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, value), element("td", { className: "muted" }, meaning)));
+  place.replaceChildren(element("h3", {}, "What was found"), ...warnings, element("table", {}, element("tbody", {}, ...rows)));
+}

@@ -1,0 +1,149 @@
+"""What a person does on the page, done by a real browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from axe_playwright_python.sync_playwright import Axe
+
+from tests.e2e import pictures
+from tests.page.conftest import Visit
+
+CANVAS = "document.querySelector('#canvas')"
+
+
+def saved(folder: Path, name: str, data: bytes) -> Path:
+    path = folder / name
+    path.write_bytes(data)
+    return path
+
+
+def canvas(visit: Visit) -> np.ndarray[Any, Any]:
+    """The canvas's red values (H, W)."""
+    height, width = visit.page.evaluate(f"[{CANVAS}.height, {CANVAS}.width]")
+    values = visit.page.evaluate(f"[...{CANVAS}.getContext('2d').getImageData(0, 0, {width}, {height}).data]")
+    return np.array(values, np.float64).reshape(height, width, 4)[..., 0]
+
+
+def put(visit: Visit, control: str, value: float) -> None:
+    """Move a slider as a person does: its value, then its event."""
+    visit.page.locator(control).evaluate(
+        "(slider, value) => { slider.value = value; slider.dispatchEvent(new Event('input', { bubbles: true })) }",
+        value,
+    )
+
+
+def test_an_image_before_and_after(visit: Visit, tmp_path: Path) -> None:
+    visit.upload(saved(tmp_path, "scene.png", pictures.png(1).data))
+    page = visit.page
+    assert page.locator("#error").is_hidden(), page.locator("#error").inner_text()
+    assert "Noise before" in page.locator("#report").inner_text()
+    both = canvas(visit)
+    middle, roughness = both.shape[1] // 2, np.abs(np.diff(both, axis=0))
+    assert roughness[:, 50 : middle - 50].mean() > 1.5 * roughness[:, middle + 50 : -50].mean()  # before is left of it
+    put(visit, "#split", 1)
+    whole = np.abs(np.diff(canvas(visit), axis=0))
+    assert whole[:, middle + 50 : -50].mean() > 1.2 * roughness[:, middle + 50 : -50].mean()
+    page.check("input[value=residual]")
+    assert abs(np.median(canvas(visit)) - 128) < 12
+    with page.expect_download() as download:
+        page.click("#download")
+    assert download.value.suggested_filename == "scene-denoised.png"
+
+
+def test_16_bit_through_a_window(visit: Visit, tmp_path: Path) -> None:
+    picture = pictures.tiff16()
+    visit.upload(saved(tmp_path, "deep.tif", picture.data))
+    assert visit.page.locator("#error").is_hidden(), visit.page.locator("#error").inner_text()
+    assert visit.page.locator("#canvas").is_visible()
+    assert float(visit.page.locator("#high").get_attribute("max") or 0) > 40_000
+    before = canvas(visit).mean()
+    put(visit, "#high", float(visit.page.locator("#high").get_attribute("max") or 0) / 2)
+    assert canvas(visit).mean() > before + 20  # brighter
+
+
+def test_a_stack_page_by_page(visit: Visit, tmp_path: Path) -> None:
+    path = tmp_path / "stack.tif"
+    tifffile.imwrite(path, np.stack([np.full((64, 80), 9000 * (n + 1), np.uint16) for n in range(3)]))
+    visit.upload(path)
+    assert visit.page.locator("#page-shown").inner_text() == "1 of 3"
+    put(visit, "#low", 0)
+    first = canvas(visit).max()
+    put(visit, "#page", 2)
+    assert visit.page.locator("#page-shown").inner_text() == "3 of 3" and canvas(visit).max() >= first
+
+
+def test_strength_is_previewed_on_a_crop(visit: Visit, tmp_path: Path) -> None:
+    visit.upload(saved(tmp_path, "scene.png", pictures.png(1).data))
+    put(visit, "#split", 0)
+    full = np.abs(np.diff(canvas(visit), axis=0))
+    put(visit, "#strength", 0)
+    visit.until("document.querySelector('#status').textContent.startsWith('Preview')")
+    assert (
+        np.abs(np.diff(canvas(visit), axis=0)).mean() > 1.3 * full.mean()
+    )  # nothing was taken out of the part in view
+
+
+def test_what_is_wrong_is_said_with_its_remedy(visit: Visit, tmp_path: Path) -> None:
+    visit.upload(saved(tmp_path, "note.txt", b"this is no image"))
+    text = visit.page.locator("#error").inner_text()
+    assert "Request" in text and len(text) > 60
+    visit.complaints.clear()  # the browser itself logs the 415
+    visit.upload(saved(tmp_path, "broken.png", pictures.broken_png()))
+    assert "broken.png" in visit.page.locator("#error").inner_text()
+
+
+def test_a_job_is_canceled_and_deleted(visit: Visit, tmp_path: Path) -> None:
+    page = visit.page
+    page.set_input_files("#files", saved(tmp_path, "long.png", pictures.many_tiles().data))
+    page.click("button[aria-label='Cancel long.png']")
+    visit.until("document.querySelector('#error').textContent.includes('canceled')")
+    page.click("button[aria-label='Delete long.png']")
+    page.wait_for_selector("button[aria-label='Delete long.png']", state="detached")
+
+
+def test_by_keyboard_alone(visit: Visit, tmp_path: Path) -> None:
+    visit.upload(saved(tmp_path, "scene.png", pictures.png(1).data))
+    page = visit.page
+    reached = set()
+    page.locator("body").press("Tab")
+    for _ in range(40):
+        reached.add(page.evaluate("document.activeElement.id || document.activeElement.tagName"))
+        page.keyboard.press("Tab")
+    assert {
+        "files",
+        "folder",
+        "model",
+        "strength",
+        "canvas",
+        "split",
+        "low",
+        "high",
+        "preview",
+        "apply",
+        "download",
+    } <= reached
+    page.focus("#canvas")
+    before = canvas(visit)
+    page.keyboard.press("+")
+    assert not np.array_equal(canvas(visit), before)
+    page.keyboard.press("0")
+    np.testing.assert_array_equal(canvas(visit), before)
+
+
+@pytest.mark.parametrize(
+    "visit",
+    [{}, {"viewport": {"width": 360, "height": 740}}, {"color_scheme": "dark"}],
+    ids=["wide", "phone", "dark"],
+    indirect=True,
+)
+def test_no_barrier_and_no_sideways_scrolling(visit: Visit, tmp_path: Path) -> None:
+    visit.upload(saved(tmp_path, "scene.png", pictures.png(1).data))
+    found = Axe().run(visit.page).response["violations"]
+    serious = [violation for violation in found if violation["impact"] in ("serious", "critical")]
+    assert serious == [], [(v["id"], [node["html"] for node in v["nodes"]]) for v in serious]
+    assert visit.page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
