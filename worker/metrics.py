@@ -33,6 +33,7 @@ class WorkerMetrics:
         self._tiles = Counter("b2s_tiles", "Tiles or steps done.", ["kind"], registry=registry)
         self._oom = Counter("b2s_oom_retries", "Tiles halved because the GPU was full.", registry=registry)
         self._swept = Counter("b2s_swept_jobs", "What the sweep put right.", ["what"], registry=registry)
+        self._swept.labels("requeued")  # there from the start: an increase from nothing to 1 is none for Prometheus
 
         self._files = Counter(
             "b2s_finetune_files", "Files of training sets, kept or left out.", ["verdict"], registry=registry
