@@ -74,6 +74,21 @@ def test_every_image_lies_in_one_mapped_file(gather: Callable[..., TrainingSet],
     assert sorted(path.name for path in (tmp_path / "scratch").iterdir()) == ["1-uint16.images"]
 
 
+def test_what_was_read_leaves_memory_again(gather: Callable[..., TrainingSet]) -> None:
+    found = gather({f"{n}.png": png(field(n, 900)) for n in range(6)})
+    assert sum(int(image.sum(dtype=np.int64)) for image in found.images) > 0
+    assert resident("1-uint8.images") > 4_000_000
+    found.release()
+    assert resident("1-uint8.images") == 0
+
+
+def resident(name: str) -> int:
+    """Bytes of a mapped file that are in this process's memory."""
+    lines = Path("/proc/self/smaps").read_text().splitlines()
+    at = next(number for number, line in enumerate(lines) if line.endswith(name))
+    return 1024 * int(next(line for line in lines[at:] if line.startswith("Rss:")).split()[1])
+
+
 def test_frames_of_a_stack_are_images_and_channels_come_first(gather: Callable[..., TrainingSet]) -> None:
     stack = np.stack([field(seed) for seed in range(3)])
     rgb = np.random.default_rng(0).integers(0, 255, (70, 90, 3), dtype=np.uint8)
