@@ -68,8 +68,10 @@ class Settings(BaseSettings):
 
     # Worker
     device: str = Field("auto", description="Device of the denoise worker: `auto`, `cpu`, `cuda`, `cuda:1`…")
-    denoise_processes: Positive = Field(1, description="Denoise jobs a worker runs at a time, a process each.")
-    denoise_threads: int = Field(0, ge=0, description="CPU threads of a denoise process; 0: all cores, shared evenly.")
+    denoise_processes: int = Field(
+        0, ge=0, description="Denoise jobs a worker runs at a time, a process each; 0: one with a GPU, else two."
+    )
+    denoise_threads: int = Field(0, ge=0, description="CPU threads of a denoise process; 0: all cores.")
     warm_models: Positive = Field(3, description="Models a denoise process keeps loaded.")
     shutdown_seconds: Positive = Field(
         20, description="Time a stopping worker gives its running job before handing it back."

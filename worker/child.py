@@ -18,6 +18,7 @@ from store.jobs import Jobs
 from store.models import Models
 from store.settings import Settings, load_settings
 from store.shipped import register_shipped
+from worker.capacity import denoise_threads
 from worker.denoise import DenoiseWork
 from worker.metrics import WorkerMetrics
 from worker.runner import Runner
@@ -29,7 +30,7 @@ from worker.warm_models import WarmModels
 def denoise_runner() -> Runner:
     """The runner of this process, with the shipped models registered and warm, and the decoder's helper up."""
     settings = load_settings()
-    torch.set_num_threads(settings.denoise_threads or max(1, _cores() // settings.denoise_processes))
+    torch.set_num_threads(denoise_threads(settings))
     engine, blobs, metrics = connect(settings.database), Blobs(settings.blobs), WorkerMetrics()
     register = Models(engine)
     sandbox.shared().start()
@@ -58,7 +59,3 @@ def lease_owner(pid: int) -> str:
 def _limits(settings: Settings) -> Limits:
     return Limits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels)
 
-
-def _cores() -> int:
-    """Cores this process may use; a container's CPU set counts."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

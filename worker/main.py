@@ -20,6 +20,7 @@ from store.job import JobKind
 from store.jobs import Jobs
 from store.logs import configure_logs
 from store.settings import Settings
+from worker.capacity import denoise_processes
 from worker.metrics import WorkerMetrics, serve_metrics
 from worker.sweep import Sweep
 
@@ -61,7 +62,7 @@ def _options(settings: Settings, kind: str) -> list[str]:
     return [
         f"--queues={kind}",
         f"--hostname={kind}-{os.getpid()}@{socket.gethostname()}",
-        f"--concurrency={settings.denoise_processes if kind == JobKind.DENOISE else 1}",
+        f"--concurrency={denoise_processes(settings) if kind == JobKind.DENOISE else 1}",
         f"--loglevel={settings.log_level}",
         "--without-gossip",
         "--without-mingle",

@@ -83,9 +83,9 @@ class Cluster:
         self.blobs = Blobs(self.settings.blobs)
         self.broker = Broker(self.settings)
 
-    def worker(self, **environment: str) -> Process:
-        """Start a denoise worker; use `ready` to wait for it."""
-        return self._start(["-m", "worker", "denoise"], environment)
+    def worker(self, kind: str = "denoise", **environment: str) -> Process:
+        """Start a worker; use `ready` to wait for it."""
+        return self._start(["-m", "worker", kind], environment)
 
     def gateway(self, port: int, **environment: str) -> Process:
         """Start a gateway on a port."""
@@ -160,6 +160,8 @@ def cluster(folder: Path, redis_url: str, **settings: str) -> Iterator[Cluster]:
         "sweep_seconds": "0.3",
         "shutdown_seconds": "1",
         "metrics_port": "0",
+        "finetune_metrics_port": "0",
+        "denoise_processes": "1",
         "denoise_threads": "1",
     }
     named = {f"B2S_{name.upper()}": value for name, value in (variables | settings).items()}
