@@ -10,6 +10,11 @@ Every message is safe to show to a stranger: no path, no traceback, no library's
 
 from __future__ import annotations
 
+CONVERT_RAW = (
+    "This is a camera's own raw format; of those, DNG is read. Convert the file without loss (Adobe DNG Converter, "
+    "dnglab) and send the DNG."
+)
+
 
 class ImageError(ValueError):
     """The image cannot be used; `code` is a stable slug, `str(error)` a sentence for the user."""

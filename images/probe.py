@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 
-from images.errors import BrokenImage, ImageError, UnsupportedFormat
+from images.errors import CONVERT_RAW, BrokenImage, ImageError, UnsupportedFormat
 from images.info import ImageInfo
 from images.limits import Limits
 from images.source import Input, Source
@@ -16,6 +16,7 @@ from images.source import Input, Source
 __all__ = ["ImageError", "ImageInfo", "Limits", "probe", "sniff", "sniff_archive"]
 
 DEFAULT_LIMITS = Limits()
+_CAMERA_RAW = (b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FOVb", b"\0MRM")
 READ_FORMATS = "PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF, HEIC, DICOM, FITS, NPY or camera raw (DNG)"
 
 
@@ -53,6 +54,12 @@ def sniff_archive(head: bytes) -> str | None:
     return "tar" if head[257:262] == b"ustar" else None
 
 
+def is_camera_raw(head: bytes) -> bool:
+    """Whether the first 16 bytes are those of a camera's own raw format (RAF, RW2, ORF, X3F, MRW, CR2, CR3, CRW)."""
+    canon = head[8:10] == b"CR" or head[4:12] == b"ftypcrx " or head[6:14] == b"HEAPCCDR"
+    return canon or head.startswith(_CAMERA_RAW)
+
+
 def probe(data: Input, limits: Limits = DEFAULT_LIMITS) -> ImageInfo:
     """Facts about the image in `data` (bytes, or a path), checked against `limits`; no pixel is decoded.
 
@@ -63,6 +70,8 @@ def probe(data: Input, limits: Limits = DEFAULT_LIMITS) -> ImageInfo:
         if source.size == 0:
             raise BrokenImage("The file is empty.")
         kind = sniff(source.head(132))
+        if is_camera_raw(source.head(16)):
+            raise UnsupportedFormat(CONVERT_RAW)
         if kind is None:
             raise UnsupportedFormat(f"This is not an image that is read here. Send {READ_FORMATS}.")
         info = _reader(kind)(source, limits)
