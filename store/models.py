@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, insert, or_, select
+from sqlalchemy.exc import IntegrityError
 
 from store.database import from_now, single
 from store.errors import StoreError
@@ -106,11 +107,17 @@ class Models:
             "card": dict(card), "weights_key": weights_key, "weights_bytes": weights_bytes, "sha256": sha256,
             "created_at": from_now(),
         }  # fmt: skip
+        try:
+            self._replace(values)
+        except IntegrityError:  # a process that started together with this one was faster: now its row is there
+            self._replace(values)
+
+    def _replace(self, values: Mapping[str, Any]) -> None:
         with self._engine.begin() as connection:
-            known = connection.execute(select(c.sha256).where(c.id == model_id)).scalar_one_or_none()
-            if known == sha256:
+            known = connection.execute(select(c.sha256).where(c.id == values["id"])).scalar_one_or_none()
+            if known == values["sha256"]:
                 return
-            connection.execute(delete(models).where(c.id == model_id))
+            connection.execute(delete(models).where(c.id == values["id"]))
             connection.execute(insert(models).values(values))
 
     def get(self, model_id: str, tenant: str) -> Model:

@@ -226,6 +226,8 @@ def _postgres_away(server: Any, number: signal.Signals) -> Iterator[None]:
         yield
     finally:
         if number is signal.SIGKILL:
+            while Path(f"/proc/{pid}").exists():  # else `start` finds it and does nothing
+                time.sleep(0.05)
             server.start()
         for one in [pid, *pids] if number is signal.SIGSTOP else []:
             with suppress(ProcessLookupError):

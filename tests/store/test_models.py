@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,18 @@ def test_a_tenant_sees_the_base_models_and_its_own(store: Store) -> None:
     assert _ids(store.models.page("a", cursor=first.next_cursor).models) == ["base-gray"]
     with pytest.raises(ModelNotFound):
         store.models.get("mdl_2", "a")
+
+
+def test_processes_that_start_together_register_the_same_model(store: Store) -> None:
+    ready = threading.Barrier(6)
+
+    def register(_: int) -> None:
+        ready.wait()
+        store.models.register("base-gray", "base-gray", 1, {}, "models/a.safetensors", 1, "a")
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(register, range(6)))
+    assert store.models.get("base-gray", "any").sha256 == "a"
 
 
 def _ids(models: list[Model]) -> list[str]:
