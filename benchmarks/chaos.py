@@ -28,11 +28,13 @@ from sqlalchemy.exc import OperationalError
 from benchmarks.resident import children
 from launch.checks import free_port
 from launch.redis_server import redis_server
+from store.errors import BlobStoreError
 from store.faults import POINTS
 from store.job import Job, JobEvent, JobKind, JobState
 from store.schema import jobs
 from tests.conftest import BUCKET, S3_ENVIRONMENT
 from tests.integration.cluster import PATIENCE_SECONDS, Cluster, Process, cluster, pool_child
+from tests.wire import Wire, wire
 
 T = TypeVar("T")
 
@@ -64,6 +66,7 @@ class Chaos:
         workers: int,
         gateways: int,
         witnesses: bool = False,
+        tuners: int = 0,
         **settings: str,
     ) -> None:
         self._folder = folder
@@ -72,6 +75,7 @@ class Chaos:
         stack.callback(self._redis.close)
         self._redis_port = free_port()
         self._postgres: Any = None
+        self._s3: Wire | None = None
         self._faults = folder / "faults"
         self._faults.mkdir()
         self._start_redis()
@@ -84,6 +88,7 @@ class Chaos:
         self.witnesses = self._start_witnesses() if witnesses else None
         self.cluster.environment["B2S_FAULTS"] = str(self._faults)
         self._workers = [self.cluster.worker() for _ in range(workers)]
+        self._workers += [self.cluster.worker("finetune") for _ in range(tuners)]
         self._gateways = {port: self.cluster.gateway(port) for port in (free_port() for _ in range(gateways))}
         for worker in self._workers:
             self.cluster.ready(worker)
@@ -145,6 +150,9 @@ class Chaos:
     def history(self, job_id: str) -> list[JobEvent]:
         return self._patiently(lambda: self.cluster.jobs.events(job_id))
 
+    def blob(self, key: str) -> bytes:
+        return self._patiently(lambda: self.cluster.blobs.get(key))
+
     def jobs_with_key(self, key: str) -> int:
         """How many jobs an idempotency key made."""
         query = select(func.count()).where(jobs.c.idempotency_key == key)
@@ -167,7 +175,9 @@ class Chaos:
             self._replace_the_dead()
 
     def _replace_the_dead(self) -> None:
-        self._workers = [worker if worker.alive else self.cluster.worker() for worker in self._workers]
+        self._workers = [
+            worker if worker.alive else self.cluster.worker(worker.command[-1]) for worker in self._workers
+        ]
         self._gateways = {
             port: gateway if gateway.alive else self.cluster.gateway(port) for port, gateway in self._gateways.items()
         }
@@ -187,6 +197,10 @@ class Chaos:
         }
         if self._postgres is not None:
             harms["restart_postgresql"] = lambda _: self._restart_postgres()
+            harms["kill_postgresql"] = lambda _: self._kill_postgres()
+            harms["freeze_postgresql"] = self._freeze_postgres
+            harms["hang_s3"] = lambda rng: self._trouble_s3("stalled", rng.uniform(0.5, 5.0))
+            harms["break_s3"] = lambda rng: self._trouble_s3("refusing", rng.uniform(0.5, 5.0))
         return harms
 
     def _signal(self, process: Process, number: signal.Signals) -> None:
@@ -218,6 +232,15 @@ class Chaos:
         send(signal.SIGSTOP)
         threading.Timer(seconds, send, [signal.SIGCONT]).start()
 
+    def _freeze_postgres(self, rng: random.Random) -> None:
+        pid = self._postgres.get_pid()
+        self._freeze([pid, *children(pid)], rng.uniform(0.5, 5.0))
+
+    def _trouble_s3(self, trouble: str, seconds: float) -> None:
+        assert self._s3 is not None
+        setattr(self._s3.trouble, trouble, True)
+        threading.Timer(seconds, setattr, [self._s3.trouble, trouble, False]).start()
+
     def _double_rings(self, _: random.Random) -> None:
         for job_id in self._patiently(lambda: self.cluster.jobs.next_due(JobKind.DENOISE, 20)):
             self.cluster.broker.ring(JobKind.DENOISE, job_id)
@@ -238,21 +261,32 @@ class Chaos:
         server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
         server.start()
         self._stack.callback(server.stop)
-        os.environ.update(S3_ENVIRONMENT | {"AWS_ENDPOINT_URL": "http://{}:{}".format(*server.get_host_and_port())})
+        _, port = server.get_host_and_port()
+        self._s3 = self._stack.enter_context(wire([port]))
+        os.environ.update(S3_ENVIRONMENT | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._s3.port}"})
         boto3.client("s3").create_bucket(Bucket=BUCKET)
         return {"database_url": self._postgres.get_uri(), "blob_url": f"s3://{BUCKET}/chaos"}
+
+    def _kill_postgres(self) -> None:
+        """As a power failure: it has to recover from its log."""
+        pid = self._postgres.get_pid()
+        for one in [pid, *children(pid)]:
+            with suppress(ProcessLookupError):
+                os.kill(one, signal.SIGKILL)
+        self.cluster.wait(lambda: not Path(f"/proc/{pid}").exists())  # else `start` finds it and does nothing
+        self._postgres.start()
 
     def _restart_postgres(self) -> None:
         self._postgres.stop()
         self._postgres.start()
 
     def _patiently(self, read: Callable[[], T]) -> T:
-        """Read again while the database restarts."""
+        """Read again while the database restarts or the blob store is in trouble."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
                 return read()
-            except OperationalError:
+            except (OperationalError, BlobStoreError):
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)

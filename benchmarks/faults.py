@@ -167,7 +167,7 @@ def _verdict(chaos: Chaos, job: Job | None, key: str, expected: str) -> str:
         return "canceled" if job.cancel_requested and job.result_key is None else "wrong"
     if job.state is JobState.FAILED or job.result_key is None or job.result is None:
         return "wrong"
-    digest = hashlib.sha256(chaos.cluster.blobs.get(job.result_key)).hexdigest()
+    digest = hashlib.sha256(chaos.blob(job.result_key)).hexdigest()
     return "succeeded" if digest == job.result["sha256"] == expected else "wrong"
 
 

@@ -1,8 +1,9 @@
 """Half an hour under fire: `python -m benchmarks.soak`, or `make soak`.
 
-Clients send images of mixed sizes, cancel some and delete some, while processes are killed, frozen and stopped, Redis
-and PostgreSQL restarted. One gateway and one worker are spared: what they hold (resident memory, open files) must not
-grow after the warm-up. Results expire during the run, so the bytes that are left at the end are looked at too.
+Clients send images of mixed sizes and small fine-tunes, cancel some and delete some, while processes are killed, frozen
+and stopped, Redis and PostgreSQL restarted, killed and frozen, and S3 refuses and hangs. One gateway and one worker are
+spared: what they hold (resident memory, open files) must not grow after the warm-up. Results expire during the run, so
+the bytes that are left at the end are looked at too.
 """
 
 from __future__ import annotations
@@ -20,7 +21,15 @@ import typer
 
 from benchmarks.chaos import Chaos, Store
 from benchmarks.resident import Observer, children, command
-from benchmarks.soak_client import PATIENCE_SECONDS, Findings, Picture, SoakClient, pictures
+from benchmarks.soak_client import (
+    PATIENCE_SECONDS,
+    TUNE_SETTINGS,
+    Findings,
+    Picture,
+    SoakClient,
+    SoakTuner,
+    pictures,
+)
 from store.job import JobState
 from worker.sweep import collect_orphans
 
@@ -39,7 +48,8 @@ def main(
 ) -> None:
     """Run, print and store the summary; exit status 1 if a promise was broken."""
     with tempfile.TemporaryDirectory(prefix="b2s-soak-") as folder, ExitStack() as stack:
-        chaos = Chaos(Path(folder), stack, store, 1, 1, witnesses=True, result_hours=str(RESULT_HOURS))
+        settings = TUNE_SETTINGS | {"result_hours": str(RESULT_HOURS)}
+        chaos = Chaos(Path(folder), stack, store, 1, 1, witnesses=True, tuners=1, **settings)
         sent = [Picture(size, data, _undisturbed(chaos, data)) for size, data in pictures().items()]
         observer = stack.enter_context(Observer(_roles(chaos)))
         found, harms = _run(chaos, sent, 60 * minutes, clients, harm_seconds, seed)
@@ -89,6 +99,7 @@ def _run(
     """Clients and harms for so long; then everything is left to end."""
     found, harms, rng = Findings(), dict.fromkeys(chaos.kinds, 0), random.Random(seed)
     threads = [SoakClient(number, seed, chaos.addresses, found, sent) for number in range(clients)]
+    threads.append(SoakTuner(clients, seed, chaos.addresses, found, sent))
     for thread in threads:
         thread.start()
     end = time.monotonic() + seconds

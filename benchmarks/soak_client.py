@@ -1,4 +1,4 @@
-"""A client of `benchmarks.soak`: sends images of mixed sizes without end and looks hard at what comes back."""
+"""The clients of `benchmarks.soak`: they send images and fine-tunes without end and look hard at what comes back."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ SIZES = {"64": (64, 64, 8), "256": (256, 256, 5), "512": (512, 512, 2), "768x102
 CANCELED_SHARE = 0.1
 DELETED_SHARE = 0.3
 PATIENCE_SECONDS = 600.0
+TUNE_SETTINGS = {"finetune_threads": "1", "checkpoint_seconds": "5", "min_set_pixels": "16384"}
+TUNE_STEPS = 30
+TUNE_IMAGES = [png(noisy(96, 96, seed=seed)) for seed in range(8)]
 
 
 @dataclass
@@ -145,3 +148,27 @@ class SoakClient(threading.Thread):
             self._found.count(f"come_back_later_{answer.status_code}")
             time.sleep(float(retry_after))
         raise AssertionError(f"{method} {path}: no gateway answered for {PATIENCE_SECONDS:g} s")
+
+
+class SoakTuner(SoakClient):
+    """Sends one fine-tune after the other; half of them are canceled, and the models of the others deleted."""
+
+    def _order(self, picture: Picture) -> None:
+        files = [("images", (f"{number}.png", image)) for number, image in enumerate(TUNE_IMAGES)]
+        key = f"{self.name}-{self._turn}-{self._rng.random()}"
+        options = {"max_steps": str(TUNE_STEPS), "seed": str(self._turn)}
+        job = self._ask("POST", "/finetune", 202, files=files, data=options, headers={"Idempotency-Key": key}).json()
+        self._found.accepted(job["id"])
+        canceled = self._rng.random() < 0.5
+        if canceled:
+            time.sleep(self._rng.uniform(0, 20))
+            self._ask("POST", job["links"]["cancel"], 202, 409)
+        ended = self._ended(job["links"]["self"])
+        self._check_history(ended)
+        if ended["state"] == "canceled" and canceled:
+            self._found.count("finetunes_canceled")
+            return
+        assert ended["state"] == "succeeded", f"{ended['id']} {ended['state']}: {ended['error']}"
+        self._ask("GET", f"/models/{ended['result']['model']}", 200)
+        self._ask("DELETE", f"/models/{ended['result']['model']}", 204)
+        self._found.count("finetunes_succeeded")
