@@ -153,8 +153,9 @@ def _correlation(a: Floats, b: Floats) -> float:
 
 
 def _histogram(standardised: list[Floats]) -> dict[str, list[float]]:
-    edges = np.linspace(-HISTOGRAM_SPAN, HISTOGRAM_SPAN, HISTOGRAM_BINS + 1)
-    counts = sum(np.histogram(z, edges)[0] for z in standardised)
+    span = (-HISTOGRAM_SPAN, HISTOGRAM_SPAN)  # equal bins: numpy then counts without sorting
+    edges = np.linspace(*span, HISTOGRAM_BINS + 1)
+    counts = sum(np.histogram(z, HISTOGRAM_BINS, span)[0] for z in standardised)
     return {"edges": _rounded(edges.tolist()), "counts": [int(c) for c in np.asarray(counts)]}
 
 
