@@ -13,7 +13,9 @@ import argparse
 import io
 import json
 import os
+import signal
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -31,6 +33,7 @@ SIDE = 512
 def main() -> None:
     """Measure and print."""
     options = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # end as an exception does, service included
     settings = {"B2S_FINETUNE_THREADS": str(options.threads), "B2S_FINETUNE_NICE": str(options.nice)}
     with tempfile.TemporaryDirectory() as folder, running_service(Path(folder), **settings) as service:
         numbers = measure(service.url, options.seconds)
