@@ -182,6 +182,12 @@ class FineTuner:
             on_point({"phase": "evaluating", "step": self.trainer.step, "steps": self.trainer.step, "seconds_left": 0})
         return self._result()
 
+    def best_network(self) -> DenoiserNetwork:
+        """The denoiser with the best held-out score so far: the base's until one is better."""
+        found = build_denoiser(self.base.network.config)
+        found.load_state_dict(self.best)
+        return found.eval().requires_grad_(False).to(self.base.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
     def _train_config(self) -> TrainConfig:
         config = self.config
         sides = [min(image.shape[1:]) for image in self.images]
@@ -225,9 +231,7 @@ class FineTuner:
         return checkpoint.Checkpoint(tensors, whole.state | {"finetune": mine})
 
     def _result(self) -> FineTuneResult:
-        tuned = build_denoiser(self.base.network.config)
-        tuned.load_state_dict(self.best)
-        tuned.eval().requires_grad_(False).to(self.base.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        tuned = self.best_network()
         if self.best_step:
             self._calibrate(tuned)
         before, after = self.held_out.scores(self.base.network), self.held_out.scores(tuned)

@@ -1,0 +1,124 @@
+"""Fine-tuning on noisy images alone: dB gained against minutes, and what the held-out part said of it.
+
+    python -m benchmarks.finetune --data DIR --set w2s-0 --minutes 15
+    python -m benchmarks.finetune --data DIR --set out-of-range --minutes 15
+    python -m benchmarks.finetune --data DIR --set in-range --minutes 3      # the base is as good as can be: no gain
+
+`w2s-C`: channel C of DIR/real/w2s, trained on the first 15 noisy fields, tested on the last 5 by affine-fitted PSNR
+against the mean of 400 frames. `out-of-range`: 60 images of DIR/clean/bsds432 with noise of α = 0.15, σ = 0.05 drawn
+once, tested on DIR/clean/set12. `in-range`: the same at PG1. Clean images judge; training and promotion never see them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from model.denoiser import Denoiser
+from model.evaluate import fit_affine, psnr
+from model.finetune import FineTuneConfig, FineTuner
+from model.networks import DenoiserNetwork
+from model.noise import LEVELS, PoissonGaussian
+
+Floats = NDArray[np.float32]
+Score = Callable[[Denoiser], list[float]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """Noisy images to train on, and the truth that judges."""
+
+    training: list[NDArray[Any]]
+    score: Score
+
+
+def w2s(data: Path, channel: int) -> Case:
+    names = sorted(p.name for p in (data / "real/w2s/noisy").glob(f"*_{channel}.tif"))
+    read = [
+        (tifffile.imread(data / "real/w2s/noisy" / n), tifffile.imread(data / "real/w2s/reference" / n)) for n in names
+    ]
+
+    def score(denoiser: Denoiser) -> list[float]:
+        found = []
+        for noisy, reference in read[-5:]:
+            target = reference.astype(np.float32)
+            found.append(psnr(fit_affine(denoiser.denoise(noisy).astype(np.float32), target), target))
+        return found
+
+    return Case([noisy[None] for noisy, _ in read[:15]], score)
+
+
+def synthetic(data: Path, level: PoissonGaussian) -> Case:
+    rng = np.random.default_rng(3)
+    training = [level.add(_gray(p), rng)[None] for p in sorted((data / "clean/bsds432").iterdir())[:60]]
+    test = [(level.add(x, rng), x) for x in map(_gray, sorted((data / "clean/set12").iterdir()))]
+
+    def score(denoiser: Denoiser) -> list[float]:
+        return [
+            psnr(np.clip(denoiser.denoise(noisy, normalize="none"), 0, 1) * 255, clean * 255) for noisy, clean in test
+        ]
+
+    return Case(training, score)
+
+
+def cases(data: Path, name: str) -> Case:
+    if name.startswith("w2s-"):
+        return w2s(data, int(name.removeprefix("w2s-")))
+    return synthetic(data, PoissonGaussian(0.15, 0.05) if name == "out-of-range" else LEVELS["PG1"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--set", required=True)
+    parser.add_argument("--base", default="base-gray")
+    parser.add_argument("--minutes", type=float, default=15.0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--every", type=float, default=2.0, help="minutes between two looks at the truth")
+    options = parser.parse_args()
+    case = cases(options.data, options.set)
+    config = FineTuneConfig(options.base, 1, max_minutes=options.minutes, threads=options.threads)
+    tuner = FineTuner(config, case.training)
+    base = case.score(tuner.base)
+    print(f"{options.set}: base {np.mean(base):.2f} dB; {len(case.training)} noisy images; "
+          f"{'one noise line' if tuner.lines.shared else 'a noise line an image'}", flush=True)  # fmt: skip
+    looked = 0.0
+
+    def look(point: dict[str, Any]) -> None:
+        nonlocal looked
+        minutes = tuner.trainer.elapsed / 60
+        if point.get("score") is not None and minutes - looked >= options.every:
+            looked = minutes
+            _tell(minutes, tuner.trainer.step, case.score(_denoiser(tuner, tuner.trainer.published())), base)
+
+    result = tuner.run(on_point=look)
+    final = tuner.best_network()
+    _tell(tuner.trainer.elapsed / 60, tuner.best_step, case.score(_denoiser(tuner, final)), base)
+    print(json.dumps({"promoted": result.promoted, "scores": result.scores}), flush=True)
+
+
+def _denoiser(tuner: FineTuner, network: DenoiserNetwork) -> Denoiser:
+    return Denoiser("tuned", network.eval(), {}, "", tuner.base.device)
+
+
+def _tell(minutes: float, step: int, scores: list[float], base: list[float]) -> None:
+    gains = np.array(scores) - np.array(base)
+    print(f"{minutes:5.1f} min, step {step}: {np.mean(scores):.2f} dB, {gains.mean():+.2f} (least {gains.min():+.2f})",
+          flush=True)  # fmt: skip
+
+
+def _gray(path: Path) -> Floats:
+    return np.asarray(Image.open(path).convert("L")).astype(np.float32) / 255
+
+
+if __name__ == "__main__":
+    main()
