@@ -133,9 +133,13 @@ class Webhooks:
 
     def claim(self, busy: Collection[str] = ()) -> Delivery | None:
         """Take the delivery that has been due for longest, not of the tenants `busy`; None when nothing is due."""
+        ready = (c.state == DeliveryState.PENDING, c.next_at <= from_now(), c.tenant.not_in(list(busy)))
+        with single(self._engine) as connection:  # mostly nothing is due, and asking takes no lock that a writer needs
+            if connection.execute(select(c.id).where(*ready).limit(1)).first() is None:
+                return None
         due = (
             select(c.id)
-            .where(c.state == DeliveryState.PENDING, c.next_at <= from_now(), c.tenant.not_in(list(busy)))
+            .where(*ready)
             .order_by(c.next_at, c.id)
             .limit(1)
             .with_for_update(skip_locked=True)
