@@ -9,7 +9,7 @@ from tests.e2e.service_process import Service, running_service
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """The real service, worker included."""
-    with running_service(tmp_path_factory.mktemp("client-service")) as running:
+    with running_service(tmp_path_factory.mktemp("client-service"), B2S_FINETUNE_NICE="0") as running:
         yield running
 
 

@@ -32,7 +32,7 @@ class Shell:
     def __call__(self, *arguments: str, code: int = 0) -> str:
         run = subprocess.run(
             self.command(*arguments), cwd=self.folder, env=self.environment, capture_output=True, text=True,
-            timeout=300, check=False,
+            timeout=900, check=False,
         )  # fmt: skip
         assert run.returncode == code, (run.returncode, run.stdout, run.stderr)
         assert "Traceback" not in run.stderr

@@ -68,7 +68,7 @@ def test_refused_options_cost_no_dataset_twice(service: Service, client: Client,
 def test_b2s_finetune_makes_a_model_and_shows_its_points(service: Service, tmp_path: Path) -> None:
     b2s = Shell(service.url, tmp_path)
     for number in range(4):
-        write_noise(tmp_path / "in" / f"{number}.png", number, side=256)
+        write_noise(tmp_path / "in" / f"{number}.png", number, side=128)
     lines = b2s.lines("finetune", "in", "--steps", "3", "--name", "waves", "--seed", "1")
     made = lines[-1]
     assert made["kept"] == 4 and made["left_out"] == 0 and "gain_db" in made["scores"]
