@@ -11,3 +11,10 @@ export function element(tag, properties = {}, ...children) {
   made.append(...children);
   return made;
 }
+
+/** A number for people: four significant digits, no powers of ten between 0.0001 and a million. */
+export function short(value) {
+  const rounded = Number(Number(value).toPrecision(4));
+  const plain = rounded === 0 || (Math.abs(rounded) >= 1e-4 && Math.abs(rounded) < 1e6);
+  return plain ? rounded.toLocaleString("en", { maximumFractionDigits: 8 }) : rounded.toExponential(2);
+}

@@ -1,7 +1,7 @@
 /** Fine-tuning: send a set, watch its phases and curves, use the model. */
 
 import * as api from "./api.js";
-import { $, element } from "./elements.js";
+import { $, element, short } from "./elements.js";
 import * as jobs from "./jobs.js";
 
 const CURVES = { score: "Held-out score", alpha: "α̂", sigma: "σ̂", loss: "Loss" };
@@ -64,9 +64,9 @@ function draw(curves) {
     svg.setAttribute("viewBox", "0 0 100 100");
     svg.setAttribute("preserveAspectRatio", "none");
     svg.setAttribute("role", "img");
-    svg.setAttribute("aria-label", `${CURVES[name]}: now ${points.at(-1).toPrecision(4)}`);
+    svg.setAttribute("aria-label", `${CURVES[name]}: now ${short(points.at(-1))}`);
     svg.append(line);
-    return element("figure", {}, element("figcaption", { className: "muted" }, `${CURVES[name]}: ${points.at(-1).toPrecision(4)}`), svg);
+    return element("figure", {}, element("figcaption", { className: "muted" }, `${CURVES[name]}: ${short(points.at(-1))}`), svg);
   });
   $("tune-charts").replaceChildren(...figures);
 }

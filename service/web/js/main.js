@@ -1,7 +1,7 @@
 /** The page: wires the form, the viewer, the job list and the key dialog together. */
 
 import * as api from "./api.js";
-import { $, element } from "./elements.js";
+import { $, element, short } from "./elements.js";
 import * as finetune from "./finetune.js";
 import * as jobs from "./jobs.js";
 import { pasted, readRaster } from "./raster.js";
@@ -113,7 +113,7 @@ function controls(before) {
     $(name).max = viewer.most;
     $(name).step = before.integer ? 1 : (viewer.most - viewer.least) / 1000;
     $(name).value = viewer[name];
-    $(`${name}-shown`).textContent = Number($(name).value).toPrecision(4);
+    $(`${name}-shown`).textContent = short($(name).value);
   }
   $("page-label").hidden = before.pages.length < 2;
   $("page").max = before.pages.length - 1;
@@ -199,7 +199,7 @@ function listen() {
   $("split").addEventListener("input", () => viewer.set({ split: Number($("split").value) }));
   for (const choice of document.querySelectorAll("[name=view]")) choice.addEventListener("change", () => viewer.set({ view: choice.value }));
   for (const name of ["low", "high"]) $(name).addEventListener("input", () => {
-    $(`${name}-shown`).textContent = Number($(name).value).toPrecision(4);
+    $(`${name}-shown`).textContent = short($(name).value);
     viewer.set({ [name]: Number($(name).value) });
   });
   $("page").addEventListener("input", () => {

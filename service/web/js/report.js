@@ -1,13 +1,13 @@
 /** The report's numbers in plain words. */
 
-import { element } from "./elements.js";
+import { element, short } from "./elements.js";
 
 const percent = (value, digits = 2) => `${(100 * value).toFixed(digits)} %`;
 
 function findings(report) {
   const noise = report.alpha_native ?? report.alpha;
   return [
-    ["Noise before", `${percent(report.noise_std_in)} of the range`, `α ${report.alpha.toPrecision(3)}, σ ${report.sigma.toPrecision(3)}; in the file's units ${noise.toPrecision(3)} and ${(report.sigma_native ?? report.sigma).toPrecision(3)}`],
+    ["Noise before", `${percent(report.noise_std_in)} of the range`, `α ${short(report.alpha)}, σ ${short(report.sigma)}; in the file's units ${short(noise)} and ${short(report.sigma_native ?? report.sigma)}`],
     ["Error left, estimated", `${percent(report.noise_std_out)} of the range`, ""],
     ["Brightness moved by", percent(report.residual_mean, 3), "0 is unbiased"],
     ["Taken out over expected", report.residual_std_ratio.toFixed(3), "1: as much as there was noise"],
