@@ -144,7 +144,7 @@ class CramerGaussian:
         """Loss of g's answer for `noisy` (B, C, H, W); alpha, sigma2 (B,). Zero for a skipped batch."""
         try:
             loss = self._loss(generalised_anscombe(noisy, alpha, sigma2))
-        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined,unused-ignore]
             loss = None
         # LAPACK may also answer NaN for what it cannot decompose.
         if loss is None or not torch.isfinite(loss):
