@@ -58,4 +58,3 @@ def lease_owner(pid: int) -> str:
 
 def _limits(settings: Settings) -> Limits:
     return Limits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels)
-
