@@ -21,7 +21,12 @@ SIZES = {"64": (64, 64, 8), "256": (256, 256, 5), "512": (512, 512, 2), "768x102
 CANCELED_SHARE = 0.1
 DELETED_SHARE = 0.3
 PATIENCE_SECONDS = 600.0
-TUNE_SETTINGS = {"finetune_threads": "1", "checkpoint_seconds": "5", "min_set_pixels": "16384"}
+TUNE_SETTINGS = {
+    "finetune_threads": "1",
+    "finetune_nice": "0",  # on a crowded machine a polite fine-tune never ends
+    "checkpoint_seconds": "5",
+    "min_set_pixels": "16384",
+}
 TUNE_STEPS = 30
 TUNE_IMAGES = [png(noisy(96, 96, seed=seed)) for seed in range(8)]
 
