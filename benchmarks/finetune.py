@@ -63,9 +63,7 @@ def synthetic(data: Path, level: PoissonGaussian) -> Case:
     test = [(level.add(x, rng), x) for x in map(_gray, sorted((data / "clean/set12").iterdir()))]
 
     def score(denoiser: Denoiser) -> list[float]:
-        return [
-            psnr(np.clip(denoiser.denoise(noisy, normalize="none"), 0, 1) * 255, clean * 255) for noisy, clean in test
-        ]
+        return [psnr(np.clip(denoiser.denoise(noisy), 0, 1) * 255, clean * 255) for noisy, clean in test]
 
     return Case(training, score)
 
@@ -107,7 +105,9 @@ def main() -> None:
 
 
 def _denoiser(tuner: FineTuner, network: DenoiserNetwork) -> Denoiser:
-    return Denoiser("tuned", network.eval(), {}, "", tuner.base.device)
+    """As the service would use the model: with the set's own normalisation."""
+    own = {"normalisation": tuner.scaling.to_dict() | {"dtype": str(tuner.images[0].dtype)}}
+    return Denoiser("tuned", network.eval(), own, "", tuner.base.device)
 
 
 def _tell(minutes: float, step: int, scores: list[float], base: list[float]) -> None:

@@ -251,9 +251,9 @@ class FineTuner:
             batch = self.trainer.draw_batch(step, 1.0)
             assert batch.noise_lines is not None
             variance = thinning.noise_variance(batch.noisy, batch.noise_lines)
-            first, second = thinning.thin(batch.noisy, variance, batch.generator)
+            first, second = thinning.thin(batch.noisy, variance, thinning.SCORING_TAU, batch.generator)
             mean, factor = tuned(first)
-            wrong += float(((second - mean) ** 2 - thinning.SECOND_VARIANCE * variance).mean())
+            wrong += float(((second - mean) ** 2 - thinning.second_variance(thinning.SCORING_TAU) * variance).mean())
             spread += float(covariance.diagonal_of(covariance.outer_gram(factor)).mean())
         if wrong > 0 and spread > 0:
             tuned.scale_covariance(wrong / spread)

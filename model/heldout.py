@@ -141,7 +141,7 @@ class HeldOut:
         for crop, line in self.crops[:count]:
             noisy = crop.to(device)
             variance = thinning.noise_variance(noisy, line.to(device))
-            out.append((*thinning.thin(noisy, variance, generator), variance))
+            out.append((*thinning.thin(noisy, variance, thinning.SCORING_TAU, generator), variance))
         return out
 
 
@@ -177,7 +177,7 @@ def _crop(image: Pixels, scaling: Normalisation, rng: np.random.Generator) -> ND
 
 def _excess(mean: Tensor, second: Tensor, variance: Tensor) -> float:
     """|f(y₁) − y₂|² − Var[y₂], averaged: an unbiased estimate of the squared error."""
-    return float((mean - second).square().mean() - thinning.SECOND_VARIANCE * variance.mean())
+    return float((mean - second).square().mean() - thinning.second_variance(thinning.SCORING_TAU) * variance.mean())
 
 
 def _decibels(errors: Sequence[float]) -> float:

@@ -11,20 +11,20 @@ from model.noise import PoissonGaussian
 from model.objectives import Batch, build
 
 
+@pytest.mark.parametrize("tau", [1.0, thinning.TRAINING_TAU, thinning.SCORING_TAU])
 @pytest.mark.parametrize(("alpha", "sigma"), [(0.05, 0.02), (0.15, 0.0), (0.01, 0.05)])
-def test_the_two_halves_have_independent_noise_and_keep_the_mean(alpha: float, sigma: float) -> None:
+def test_the_two_have_independent_noise_and_keep_the_mean(alpha: float, sigma: float, tau: float) -> None:
     x = 0.5
     noisy = PoissonGaussian(alpha, sigma).add(np.full((1, 1, 1024, 1024), x, np.float32), np.random.default_rng(0))
     y = torch.from_numpy(noisy)
     variance = thinning.noise_variance(y, torch.tensor([[[alpha, sigma**2]]]))
-    first, second = thinning.thin(y, variance, torch.Generator().manual_seed(1))
+    first, second = thinning.thin(y, variance, tau, torch.Generator().manual_seed(1))
     a, b = (first - x).double().flatten(), (second - x).double().flatten()
     true = alpha * x + sigma**2
     assert abs(float(a.mean())) < 0.01 * true**0.5 and abs(float(b.mean())) < 0.01 * true**0.5
-    assert float(a.var()) == pytest.approx(2 * true, rel=0.01)
-    assert float(b.var()) == pytest.approx(thinning.SECOND_VARIANCE * true, rel=0.01)
-    assert abs(float((a * b).mean())) < 0.01 * true  # the halves' covariance
-    assert abs(float((a**2 * b).mean())) < 0.05 * true**1.5  # nor does one's square tell the other's sign
+    assert float(a.var()) == pytest.approx((1 + tau**2) * true, rel=0.01)
+    assert float(b.var()) == pytest.approx(thinning.second_variance(tau) * true, rel=0.01)
+    assert abs(float((a * b).mean())) < 0.02 * true  # their covariance
 
 
 def test_a_pedestal_never_gives_a_negative_variance() -> None:
@@ -55,7 +55,7 @@ def test_the_objective_pulls_where_the_supervised_one_pulls() -> None:
         build(ObjectiveConfig("thinning"))(network, None, batch)[0].backward()
         thinned.append(_mean_gradient(network))
         variance = thinning.noise_variance(y, lines)
-        first, _ = thinning.thin(y, variance, torch.Generator().manual_seed(seed))
+        first, _ = thinning.thin(y, variance, thinning.TRAINING_TAU, torch.Generator().manual_seed(seed))
         network.zero_grad()
         ((network(first)[0] - torch.from_numpy(x)) ** 2 / variance.mean((1, 2, 3), keepdim=True)).mean().backward()
         supervised.append(_mean_gradient(network))
