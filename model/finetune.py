@@ -312,7 +312,7 @@ def _copy(network: DenoiserNetwork) -> dict[str, Tensor]:
 
 def _flat(before: Scores, after: Scores, verdict: Verdict) -> dict[str, float]:
     named = {"base": before.psnr, "finetuned": after.psnr, "gain_db": verdict.gain_db}
-    named["standard_errors"] = verdict.standard_errors
+    named |= {"standard_errors": verdict.certainty, "likelihood_standard_errors": verdict.likelihood_certainty}
     for prefix, scores in (("base", before), ("finetuned", after)):
         named |= {f"{prefix}_{k}": v for k, v in scores.to_dict().items() if k != "psnr"}
     return {k: _short(v) for k, v in named.items()}

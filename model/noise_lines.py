@@ -1,4 +1,4 @@
-"""The noise line of every image of a set: slope and intercept of variance against signal, a channel.
+"""The noise line of every image of a set: slope, intercept and floor of variance against signal, a channel.
 
 One sensor at one setting has one line, which all images together show best. A set of images that were each rescaled by
 themselves has as many lines as images. Which of the two a set is, its images tell.
@@ -21,6 +21,8 @@ WINDOW = 256
 WINDOWS_A_SIDE = 3  # read of an image; smaller images are read whole
 PROBED = 24  # images looked at to tell one line from many
 ALIKE = 0.06  # spread of the images' noise std, as a share of it, up to which they have one line
+USUAL = 0.005  # share of the pixels that a level must have
+FLOOR = 0.5
 Line = NDArray[np.float32]
 
 
@@ -54,7 +56,7 @@ class NoiseLines:
             self._cache = {i: _lines(found) for i, found in zip(probed, fits, strict=True)}
 
     def __getitem__(self, index: int) -> Line:
-        """(C, 2), slope and intercept of image `index`."""
+        """(C, 3), slope, intercept and floor of image `index`."""
         if self.shared:
             return _lines(self.pooled)
         if index not in self._cache:
@@ -86,7 +88,14 @@ def _windows(side: int) -> list[slice]:
 
 
 def _lines(fits: Sequence[NoiseFit]) -> Line:
-    return np.array([(fit.alpha, fit.sigma**2 - fit.alpha * fit.black) for fit in fits], np.float32)
+    return np.array([(fit.alpha, fit.sigma**2 - fit.alpha * fit.black, _floor(fit)) for fit in fits], np.float32)
+
+
+def _floor(fit: NoiseFit) -> float:
+    """Half the smallest variance that was measured at a usual level: a line that is a little too steep must not tell
+    dark pixels that they have no noise."""
+    usual = fit.count >= USUAL * fit.count.sum()
+    return FLOOR * float(fit.variance[usual].min()) if usual.any() else 0.0
 
 
 def _alike(fits: Sequence[Sequence[NoiseFit]], pooled: Sequence[NoiseFit]) -> bool:

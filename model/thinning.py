@@ -21,17 +21,17 @@ SMALLEST_VARIANCE = 1e-8
 
 
 def noise_variance(noisy: Tensor, lines: Tensor) -> Tensor:
-    """Var[y|x] read off y, never below 0.
+    """Var[y|x] read off y, never below the line's floor.
 
     Args:
         noisy: (B, C, H, W) in normalised units.
-        lines: (B, C, 2), slope α and intercept σ² (negative on a pedestal).
+        lines: (B, C, 3), slope α, intercept σ² (negative on a pedestal) and the floor.
 
     Returns:
         (B, C, H, W).
     """
-    slope, intercept = lines[..., 0, None, None], lines[..., 1, None, None]  # (B, C, 1, 1)
-    return (slope * noisy + intercept).clamp_min(0)
+    slope, intercept, floor = (lines[..., i, None, None] for i in range(3))  # (B, C, 1, 1) each
+    return torch.maximum(slope * noisy + intercept, floor)
 
 
 def second_variance(tau: float) -> float:

@@ -69,16 +69,21 @@ def test_a_model_that_was_ruined_is_not_promoted(monkeypatch: pytest.MonkeyPatch
     assert result.scores["gain_db"] == 0.0
 
 
-def test_promotion_needs_more_than_chance() -> None:
-    def scores(errors: np.ndarray, psnr: float) -> Scores:
-        return Scores(errors, psnr, 0.0, 0.0, 1.0)
-
+def test_promotion_needs_two_witnesses_and_more_than_chance() -> None:
     rng = np.random.default_rng(0)
-    base = rng.normal(0.1, 0.02, 64)
-    assert judge(scores(base, 30.0), scores(base * 0.9, 30.4)).promoted
-    assert not judge(scores(base, 30.0), scores(base + rng.normal(-0.0005, 0.05, 64), 30.1)).promoted
-    assert not judge(scores(base, 30.0), scores(base * 1.1, 29.6)).promoted
-    assert not judge(scores(base, 30.0), scores(base * 0.999, 30.004)).promoted
+    errors, nll = rng.normal(0.1, 0.02, 64), rng.normal(-2, 0.1, 64)
+
+    def promoted(factor: float, psnr: float, likelihood: float = -0.01, ratio: float = 1.0, noise: float = 0.0) -> bool:
+        base = Scores(errors, nll, 30.0, 0.0, 1.0)
+        after = errors * factor + rng.normal(0, noise, 64)
+        return judge(base, Scores(after, nll + likelihood, psnr, 0.0, ratio)).promoted
+
+    assert promoted(0.9, 30.4)
+    assert not promoted(1.0, 30.1, noise=0.05)  # chance
+    assert not promoted(1.1, 29.6)  # worse
+    assert not promoted(0.999, 30.004)  # too little to matter
+    assert not promoted(0.5, 33.0, likelihood=0.001)  # the masked pixels disagree
+    assert not promoted(0.5, 33.0, ratio=1.3)  # structure was taken out
 
 
 def test_small_sets_hold_out_a_strip_of_each_image_and_never_train_on_it() -> None:
