@@ -1,11 +1,12 @@
 """`GET /usage`: what a tenant used, day by day, and what is left of the day."""
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated
 
 from anyio import to_thread
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from service import openapi, problems
 from service.access import READ, CallerDep
@@ -55,13 +56,23 @@ class UsageView(BaseModel):
     days: list[DayView] = Field(description="Newest first; days without use are left out.")
 
 
+def _written_out(value: object) -> object:
+    """Refuse a number, which pydantic would take for seconds since 1970."""
+    if isinstance(value, str) and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+        raise ValueError("a day is written as 2026-11-22")
+    return value
+
+
+Day = Annotated[date, BeforeValidator(_written_out)]
+
+
 class UsageQuery(BaseModel):
     """Which days."""
 
     model_config = ConfigDict(extra="forbid")
 
-    first: date | None = Field(None, description=f"First day (UTC); default: {DEFAULT_DAYS} days before the last.")
-    last: date | None = Field(None, description="Last day (UTC); default: today.")
+    first: Day | None = Field(None, description=f"First day (UTC); default: {DEFAULT_DAYS} days before the last.")
+    last: Day | None = Field(None, description="Last day (UTC); default: today.")
 
 
 @router.get(

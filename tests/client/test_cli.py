@@ -91,7 +91,7 @@ def test_one_bad_file_stops_no_other(b2s: Shell) -> None:
 
 
 def test_a_run_that_is_killed_is_taken_up_where_it_stopped(b2s: Shell) -> None:
-    count, side = 30, 420  # several seconds of work: the signal comes well before the end on any machine
+    count, side = 24, 1024  # many seconds of work: the signal comes well before the end on any machine
     for number in range(count):
         write_noise(b2s.folder / "in" / f"{number:02}.png", number, side=side)
     out = b2s.folder / "out"

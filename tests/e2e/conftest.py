@@ -4,6 +4,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from launch.redis_server import redis_server
 from store.database import connect
 from tests.conftest import BUCKET
 from tests.e2e.clustered import clustered_service
@@ -19,8 +20,8 @@ def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         return
     postgres_url: str = request.getfixturevalue("postgres_url")
     s3_environment: dict[str, str] = request.getfixturevalue("s3_environment")
-    redis_url: str = request.getfixturevalue("redis_url")
-    with pytest.MonkeyPatch.context() as patch:
+    # A Redis of its own: on the session's, its workers would answer the rings of other tests.
+    with redis_server(tmp_path_factory.mktemp("redis")) as redis_url, pytest.MonkeyPatch.context() as patch:
         for name, value in s3_environment.items():
             patch.setenv(name, value)
         folder = tmp_path_factory.mktemp("clustered")

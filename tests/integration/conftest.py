@@ -21,8 +21,8 @@ def small() -> bytes:
 
 @pytest.fixture(scope="session")
 def large() -> bytes:
-    """An image of several tiles, a second or more each."""
-    return png(noisy(1024, 3072))
+    """An image of so many tiles that no machine is done with it within a second or two."""
+    return png(noisy(2048, 8192))
 
 
 @pytest.fixture(scope="module")

@@ -66,6 +66,7 @@ class Guarded:
         self.gateway = gateway
         self.keys = Keys(gateway.services.engine)
         self.right = self.keys.create("acme", [Scope.ADMIN])
+        gateway.wait_until_closed()
         self.revoked = self.keys.create("acme", [Scope.ADMIN])
         self.keys.revoke(self.revoked.split("_")[1])
         self.stranger = self.keys.create("other", DEFAULT_SCOPES)
@@ -234,6 +235,7 @@ def test_the_first_key_closes_an_open_gateway(guarded: Guarded, tmp_path: Path) 
 def test_the_operator_sees_metrics_while_the_database_is_away(tmp_path: Path) -> None:
     with running_gateway(tmp_path) as gateway:
         headers = {"Authorization": f"Bearer {gateway.services.keys.create('operator', [Scope.ADMIN])}"}
+        gateway.wait_until_closed()
         assert "b2s_database_up 1.0" in gateway.http.get("/metrics", headers=headers).text
         gateway.services.engine.dispose()
         for file in tmp_path.glob("b2s.sqlite3*"):

@@ -40,7 +40,7 @@ def test_a_job_shows_progress_and_then_its_result(gateway: Running) -> None:
     gateway.progress(running, 3, 16)
     shown = gateway.http.get(posted["links"]["self"]).json()
     assert (shown["state"], shown["attempt"], shown["queue_position"]) == ("running", 1, None)
-    assert shown["progress"] == {"done": 3, "total": 16, "unit": "tile"}
+    assert shown["progress"] == {"done": 3, "total": 16, "unit": "tile", "detail": {}}
     assert shown["links"]["result"] is None
     gateway.succeed(running)
     shown = gateway.http.get(posted["links"]["self"]).json()

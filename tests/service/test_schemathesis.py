@@ -53,11 +53,12 @@ def busy_gateway(tmp_path: Path) -> Iterator[Running]:
 
 def test_no_500_no_answer_outside_its_schema_and_none_without_a_key(busy_gateway: Running, tmp_path: Path) -> None:
     key = busy_gateway.services.keys.create("default", [Scope.ADMIN])
+    busy_gateway.wait_until_closed()
     run = subprocess.run(
         [
             str(Path(sys.executable).with_name("schemathesis")), "run", f"{busy_gateway.url}/openapi.json",
             f"--header=Authorization: Bearer {key}",
-            "--max-examples=15", "--workers=2", "--seed=1", "--request-timeout=20", f"--exclude-checks={LEFT_OUT}",
+            "--max-examples=15", "--workers=1", "--seed=1", "--request-timeout=20", f"--exclude-checks={LEFT_OUT}",
             "--suppress-health-check=all", "--generation-database=none", "--no-color",
         ],
         cwd=tmp_path, capture_output=True, text=True, timeout=900, check=False,

@@ -13,6 +13,7 @@ from tests.service.test_problems import problem_of
 def test_the_day_is_counted_as_it_goes(tmp_path: Path) -> None:
     with running_gateway(tmp_path) as gateway:
         key = gateway.services.keys.create("acme")
+        gateway.wait_until_closed()
         Tenants(gateway.services.engine).set_allowance("acme", Allowance(pixels_per_day=1000))
         gateway.http.headers["Authorization"] = f"Bearer {key}"
         assert gateway.http.get("/usage").json()["days"] == []
