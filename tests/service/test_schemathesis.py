@@ -1,6 +1,7 @@
 """schemathesis drives the running gateway from its own OpenAPI document: no 500, no answer outside its schema."""
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -64,4 +65,4 @@ def test_no_500_no_answer_outside_its_schema_and_none_without_a_key(busy_gateway
         cwd=tmp_path, capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
-    assert "27 selected / 27 total" in run.stdout
+    assert re.search(r"Selected: (\d+)/\1\b", run.stdout), run.stdout[-6000:]
