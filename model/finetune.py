@@ -8,7 +8,6 @@ CPU).
 
 from __future__ import annotations
 
-import copy
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -207,7 +206,7 @@ class FineTuner:
             self.best_score, self.best_step, self.best = score, self.trainer.step, _copy(self.trainer.published())
 
     def _has_settled(self) -> bool:
-        """The score has not risen for `PATIENCE` evaluations, in the second half of the budget or after a full one."""
+        """Whether the score has not risen for `PATIENCE` evaluations."""
         return self.trainer.step - self.best_step >= PATIENCE * EVALUATE_EVERY
 
     def _point(self, stats: StepStats) -> dict[str, Any]:
@@ -250,10 +249,9 @@ class FineTuner:
         for step in range(self.trainer.step, self.trainer.step + CALIBRATION_BATCHES):
             batch = self.trainer.draw_batch(step, 1.0)
             assert batch.noise_lines is not None
-            variance = thinning.noise_variance(batch.noisy, batch.noise_lines)
-            first, second = thinning.thin(batch.noisy, variance, thinning.SCORING_TAU, batch.generator)
-            mean, factor = tuned(first)
-            wrong += float(((second - mean) ** 2 - thinning.second_variance(thinning.SCORING_TAU) * variance).mean())
+            pair = thinning.thin(batch.noisy, batch.noise_lines, thinning.SCORING_TAU, batch.generator)
+            mean, factor = tuned(pair.first)
+            wrong += float(pair.excess(mean).mean())
             spread += float(covariance.diagonal_of(covariance.outer_gram(factor)).mean())
         if wrong > 0 and spread > 0:
             tuned.scale_covariance(wrong / spread)
@@ -307,7 +305,7 @@ def _normalisation(images: Sequence[Pixels]) -> Normalisation:
 
 
 def _copy(network: DenoiserNetwork) -> dict[str, Tensor]:
-    return {name: copy.deepcopy(value.detach().cpu()) for name, value in network.state_dict().items()}
+    return {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
 
 
 def _flat(before: Scores, after: Scores, verdict: Verdict) -> dict[str, float]:

@@ -116,19 +116,18 @@ class HeldOut:
     @torch.inference_mode()
     def psnr(self, network: DenoiserNetwork, count: int) -> float:
         """Estimated PSNR in dB on the first `count` crops."""
-        pairs = self._pairs(network, count)
-        return _decibels([_excess(network(first)[0], second, variance) for first, second, variance in pairs])
+        return _decibels([_excess(network, pair) for pair in self._pairs(network, count)])
 
     @torch.inference_mode()
     def scores(self, network: DenoiserNetwork) -> Scores:
         """Everything about a denoiser on all crops."""
         excesses, relative, standardised, likelihood = [], [], [], []
         device, pairs = _device(network), self._pairs(network, len(self.crops))
-        for (crop, line), (first, second, variance) in zip(self.crops, pairs, strict=True):
+        for (crop, line), pair in zip(self.crops, pairs, strict=True):
             noisy, lines = crop.to(device), line.to(device)
-            excess = _excess(network(first)[0], second, variance)
+            excess = _excess(network, pair)
             excesses.append(excess)
-            relative.append(excess / max(float(variance.mean()), thinning.SMALLEST_VARIANCE))
+            relative.append(excess / max(float(pair.variance.mean()), thinning.SMALLEST_VARIANCE))
             mean = network(noisy)[0]
             spread = thinning.noise_variance(mean, lines).clamp_min(thinning.SMALLEST_VARIANCE)
             standardised.append(((noisy - mean) / spread.sqrt())[0].cpu().numpy())
@@ -139,14 +138,13 @@ class HeldOut:
             report.autocorrelation(standardised, 1), ratio,
         )  # fmt: skip
 
-    def _pairs(self, network: DenoiserNetwork, count: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+    def _pairs(self, network: DenoiserNetwork, count: int) -> list[thinning.Pair]:
         generator = torch.Generator().manual_seed(self.seed)  # the same pairs for every denoiser
-        device, out = _device(network), []
-        for crop, line in self.crops[:count]:
-            noisy = crop.to(device)
-            variance = thinning.noise_variance(noisy, line.to(device))
-            out.append((*thinning.thin(noisy, variance, thinning.SCORING_TAU, generator), variance))
-        return out
+        device = _device(network)
+        return [
+            thinning.thin(crop.to(device), line.to(device), thinning.SCORING_TAU, generator)
+            for crop, line in self.crops[:count]
+        ]
 
 
 class Verdict(NamedTuple):
@@ -198,9 +196,8 @@ def _crop(image: Pixels, scaling: Normalisation, rng: np.random.Generator) -> ND
     return np.ascontiguousarray(scaling.to_unit(padded[:, top : top + height, left : left + width]))
 
 
-def _excess(mean: Tensor, second: Tensor, variance: Tensor) -> float:
-    """|f(y₁) − y₂|² − Var[y₂], averaged: an unbiased estimate of the squared error."""
-    return float((mean - second).square().mean() - thinning.second_variance(thinning.SCORING_TAU) * variance.mean())
+def _excess(network: DenoiserNetwork, pair: thinning.Pair) -> float:
+    return float(pair.excess(network(pair.first)[0]).mean())
 
 
 def _decibels(errors: Sequence[float]) -> float:

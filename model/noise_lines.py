@@ -52,13 +52,14 @@ class NoiseLines:
         self.pooled: list[NoiseFit] = [pool.fit() for pool in together]
         fits = [[curve.fit() for curve in channels] for channels in curves]
         self.shared = _alike(fits, self.pooled)
+        self._line = _lines(self.pooled)
         if not self.shared:
             self._cache = {i: _lines(found) for i, found in zip(probed, fits, strict=True)}
 
     def __getitem__(self, index: int) -> Line:
         """(C, 3), slope, intercept and floor of image `index`."""
         if self.shared:
-            return _lines(self.pooled)
+            return self._line
         if index not in self._cache:
             self._cache[index] = _lines([curve.fit() for curve in self._curves(index)])
         return self._cache[index]

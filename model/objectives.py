@@ -188,16 +188,13 @@ class Thinning:
     ) -> tuple[Tensor, dict[str, float]]:
         if batch.noise_lines is None:
             raise ValueError("thinning must know the noise of each crop: give the batch noise_lines")
-        variance = thinning.noise_variance(batch.noisy, batch.noise_lines)
-        first, second = thinning.thin(batch.noisy, variance, thinning.TRAINING_TAU, batch.generator)
-        mean, factor = denoiser(first)
-        scale = variance.mean((1, 2, 3), keepdim=True).clamp_min(thinning.SMALLEST_VARIANCE)  # crops count alike
-        error = second - mean
-        fidelity = (error**2 / scale).mean()
-        # |e|² − Var[y₂] is what the mean is wrong by, without bias, so Σ_x learns it by least squares (as in n2c).
-        excess = error.detach() ** 2 - thinning.second_variance(thinning.TRAINING_TAU) * variance
+        pair = thinning.thin(batch.noisy, batch.noise_lines, thinning.TRAINING_TAU, batch.generator)
+        mean, factor = denoiser(pair.first)
+        scale = pair.variance.mean((1, 2, 3), keepdim=True).clamp_min(thinning.SMALLEST_VARIANCE)  # crops count alike
+        fidelity = ((pair.second - mean) ** 2 / scale).mean()
+        # The excess is what the mean is wrong by, without bias, so Σ_x learns it by least squares (as in n2c).
         spread = covariance.diagonal_of(covariance.outer_gram(factor))
-        moments = (((spread - excess) / scale) ** 2).mean()
+        moments = (((spread - pair.excess(mean.detach())) / scale) ** 2).mean()
         return fidelity + self.COVARIANCE_WEIGHT * moments, {"thinned": fidelity.item(), "moments": moments.item()}
 
 

@@ -10,6 +10,8 @@ CVPR 2025.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -39,13 +41,33 @@ def second_variance(tau: float) -> float:
     return 1 + 1 / tau**2
 
 
-def thin(noisy: Tensor, variance: Tensor, tau: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+class Pair(NamedTuple):
     """Two images (B, C, H, W) of the same scene whose noise is independent to second order.
 
+    Attributes:
+        first, second: y₁ and y₂.
+        variance: the noise's, (B, C, H, W).
+    """
+
+    first: Tensor
+    second: Tensor
+    variance: Tensor
+    tau: float
+
+    def excess(self, mean: Tensor) -> Tensor:
+        """|y₂ − f(y₁)|² − Var[y₂|x] of each pixel: an unbiased estimate of the squared error of `mean` = f(y₁)."""
+        return (self.second - mean) ** 2 - second_variance(self.tau) * self.variance
+
+
+def thin(noisy: Tensor, lines: Tensor, tau: float, generator: torch.Generator) -> Pair:
+    """Split `noisy` (B, C, H, W).
+
     Args:
-        variance: (B, C, H, W) of `noise_variance`.
+        lines: (B, C, 3) of `noise_variance`.
         generator: on the CPU, so that every device draws the same.
     """
+    variance = noise_variance(noisy, lines)
     z = torch.randn(noisy.shape, generator=generator).to(noisy.device) * variance.sqrt()
     layout = torch.channels_last
-    return (noisy + tau * z).contiguous(memory_format=layout), (noisy - z / tau).contiguous(memory_format=layout)
+    first, second = ((noisy + change).contiguous(memory_format=layout) for change in (tau * z, -z / tau))
+    return Pair(first, second, variance, tau)

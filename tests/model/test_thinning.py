@@ -17,9 +17,8 @@ def test_the_two_have_independent_noise_and_keep_the_mean(alpha: float, sigma: f
     x = 0.5
     noisy = PoissonGaussian(alpha, sigma).add(np.full((1, 1, 1024, 1024), x, np.float32), np.random.default_rng(0))
     y = torch.from_numpy(noisy)
-    variance = thinning.noise_variance(y, torch.tensor([[[alpha, sigma**2, 0.0]]]))
-    first, second = thinning.thin(y, variance, tau, torch.Generator().manual_seed(1))
-    a, b = (first - x).double().flatten(), (second - x).double().flatten()
+    pair = thinning.thin(y, torch.tensor([[[alpha, sigma**2, 0.0]]]), tau, torch.Generator().manual_seed(1))
+    a, b = (pair.first - x).double().flatten(), (pair.second - x).double().flatten()
     true = alpha * x + sigma**2
     assert abs(float(a.mean())) < 0.01 * true**0.5 and abs(float(b.mean())) < 0.01 * true**0.5
     assert float(a.var()) == pytest.approx((1 + tau**2) * true, rel=0.01)
@@ -54,10 +53,10 @@ def test_the_objective_pulls_where_the_supervised_one_pulls() -> None:
         network.zero_grad()
         build(ObjectiveConfig("thinning"))(network, None, batch)[0].backward()
         thinned.append(_mean_gradient(network))
-        variance = thinning.noise_variance(y, lines)
-        first, _ = thinning.thin(y, variance, thinning.TRAINING_TAU, torch.Generator().manual_seed(seed))
+        pair = thinning.thin(y, lines, thinning.TRAINING_TAU, torch.Generator().manual_seed(seed))
         network.zero_grad()
-        ((network(first)[0] - torch.from_numpy(x)) ** 2 / variance.mean((1, 2, 3), keepdim=True)).mean().backward()
+        scale = pair.variance.mean((1, 2, 3), keepdim=True)
+        ((network(pair.first)[0] - torch.from_numpy(x)) ** 2 / scale).mean().backward()
         supervised.append(_mean_gradient(network))
     a, b = torch.stack(thinned).mean(0), torch.stack(supervised).mean(0)
     assert float(torch.nn.functional.cosine_similarity(a, b, dim=0)) > 0.9
