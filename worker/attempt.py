@@ -29,6 +29,8 @@ class Attempt:
         self._grace = grace
         self._signal = Signal.CONTINUE
         self._ended = threading.Event()
+        self._writing = threading.Lock()  # of two threads, so that no older progress lands after a newer one
+        self._told = job.progress
         self._thread = threading.Thread(target=self._beat, name=f"lease-{job.id}", daemon=True)
 
     def __enter__(self) -> Attempt:
@@ -60,12 +62,18 @@ class Attempt:
     def enter(self, phase: str, progress: Progress) -> None:
         """Begin a phase of a long job, told at once; raises as `check`."""
         self.progress = progress
-        self._signal = self._jobs.renew(self.job, progress, phase)
+        self._renew(phase)
         self.check()
 
     def tell(self, progress: Progress) -> None:
-        """Note progress for the next heartbeat; raises as `check`."""
+        """Note progress for the next heartbeat, unless newer progress comes first; raises as `check`."""
         self.progress = progress
+        self.check()
+
+    def tell_now(self, progress: Progress) -> None:
+        """Write progress that no newer one may displace; raises as `check`."""
+        self.progress = progress
+        self._renew()
         self.check()
 
     @property
@@ -92,15 +100,18 @@ class Attempt:
             raise ShuttingDown
 
     def _beat(self) -> None:
-        told = self.progress
         while not self._ended.wait(self._heartbeat_seconds):
-            progress = self.progress
             try:
-                self._signal = self._jobs.renew(self.job, progress if progress != told else None)
+                self._renew()
             except SQLAlchemyError as error:
                 # The work goes on: the database may be back before the lease is over, and decides at the end anyway.
                 log.warning("lease_not_renewed", reason=str(error))
                 continue
-            told = progress
             if self._signal is not Signal.CONTINUE:
                 return
+
+    def _renew(self, phase: str | None = None) -> None:
+        with self._writing:
+            progress = self.progress
+            self._signal = self._jobs.renew(self.job, progress if progress != self._told else None, phase)
+            self._told = progress

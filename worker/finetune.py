@@ -176,7 +176,7 @@ class FineTuneWork:
 
 
 class _Points:
-    """Points of a training as progress of its job: changes of phase, new scores, the others ever more rarely."""
+    """A training's points as progress of its job: each change of phase, each score, the others ever more rarely."""
 
     def __init__(self, attempt: Attempt, found: TrainingSet) -> None:
         self._attempt = attempt
@@ -184,7 +184,6 @@ class _Points:
         self._begun = time.monotonic()
         self._told = 0.0
         self._phase = "training"
-        self._score: object = None
 
     def __call__(self, point: Mapping[str, Any]) -> None:
         self._found.release()
@@ -195,11 +194,13 @@ class _Points:
         if point["phase"] != self._phase:
             self._phase = point["phase"]
             self._attempt.enter(self._phase, progress)
-        elif point.get("score") != self._score or elapsed - self._told >= max(1.0, elapsed / POINTS_A_DOUBLING):
+        elif point.get("score") is not None:
+            self._attempt.tell_now(progress)
+        elif elapsed - self._told >= max(1.0, elapsed / POINTS_A_DOUBLING):
             self._attempt.tell(progress)
         else:
             return
-        self._score, self._told = point.get("score"), elapsed
+        self._told = elapsed
 
 
 _IN_PROGRESS = ("phase", "step", "steps")
