@@ -15,7 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,6 +29,7 @@ from tests.e2e.service_process import running_service
 
 SIDE = 512
 WARM_UP = 5
+PAUSE = 0.01  # seconds between two turns, so that no thread of the last one still spins
 
 
 def main(
@@ -43,8 +44,7 @@ def main(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # end as an exception does, service included
     picture = noisy_png()
     with tempfile.TemporaryDirectory() as folder, _service(url, Path(folder)) as address:
-        bare = time_bare(picture, repeats, report)
-        latency = time_requests(address, picture, repeats, report)
+        bare, latency = time_in_turns(address, picture, repeats, report)
         load = asyncio.run(run_load(address, picture, images, clients, report))
     numbers = {
         "report": report,
@@ -78,8 +78,11 @@ def noisy_png() -> bytes:
     return buffer.getvalue()
 
 
-def time_bare(picture: bytes, repeats: int, report: bool) -> dict[str, float]:
-    """Median seconds in this process, with all cores: `whole` is decode + model + encode, `model` the model alone."""
+def time_in_turns(url: str, picture: bytes, repeats: int, report: bool) -> tuple[dict[str, float], float]:
+    """Median seconds in this process (`whole` is decode + model + encode, `model` the model alone), and of a request.
+
+    They take turns, because a shared machine's speed changes by half within a minute.
+    """
     from images.decode import decode
     from images.encode import encode
     from images.limits import Limits
@@ -87,21 +90,13 @@ def time_bare(picture: bytes, repeats: int, report: bool) -> dict[str, float]:
 
     denoiser = Denoiser.load("base-gray")
     limits = Limits()
+    pixels = decode(picture, limits).pixels
 
     def whole() -> None:
         decoded = decode(picture, limits)
-        pixels, _ = denoiser.denoise_with_report(decoded.pixels, report=report)
-        encode(decoded, pixels)
+        made, _ = denoiser.denoise_with_report(decoded.pixels, report=report)
+        encode(decoded, made)
 
-    pixels = decode(picture, limits).pixels
-    return {
-        "whole": _median_seconds(whole, repeats),
-        "model": _median_seconds(lambda: denoiser.denoise_with_report(pixels, report=report), repeats),
-    }
-
-
-def time_requests(url: str, picture: bytes, repeats: int, report: bool) -> float:
-    """Median seconds of one client that asks again and again for the image itself."""
     with httpx.Client(base_url=url, timeout=120) as http:
 
         def request() -> None:
@@ -109,7 +104,16 @@ def time_requests(url: str, picture: bytes, repeats: int, report: bool) -> float
             assert answer.status_code == 200, answer.text
             assert answer.headers["content-type"] == "image/png"
 
-        return _median_seconds(request, repeats)
+        calls = {"whole": whole, "model": lambda: denoiser.denoise_with_report(pixels, report=report), "url": request}
+        times: dict[str, list[float]] = {name: [] for name in calls}
+        for _ in range(WARM_UP + repeats):
+            for name, call in calls.items():
+                begin = time.perf_counter()
+                call()
+                times[name].append(time.perf_counter() - begin)
+                time.sleep(PAUSE)
+    medians = {name: statistics.median(found[WARM_UP:]) for name, found in times.items()}
+    return medians, medians.pop("url")
 
 
 async def run_load(url: str, picture: bytes, images: int, clients: int, report: bool) -> dict[str, Any]:
@@ -164,16 +168,6 @@ def _request(picture: bytes, report: bool) -> dict[str, Any]:
         "params": {"report": str(report).lower()},
         "headers": {"Content-Type": "image/png", "Prefer": "wait=120", "Accept": "image/*"},
     }
-
-
-def _median_seconds(call: Callable[[], object], repeats: int) -> float:
-    times = []
-    for turn in range(WARM_UP + repeats):
-        begin = time.perf_counter()
-        call()
-        if turn >= WARM_UP:
-            times.append(time.perf_counter() - begin)
-    return statistics.median(times)
 
 
 def _table(n: dict[str, Any]) -> str:

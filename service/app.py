@@ -68,7 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         await to_thread.run_sync(require_guarded, settings, services.keys)
         await to_thread.run_sync(services.gatekeeper.open)
         await to_thread.run_sync(register_shipped, services.models, services.blobs)
-        services.room.start()
+        services.start()
         try:
             yield
         finally:

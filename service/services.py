@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from images.probe import Limits
 from service.bell import Bell
+from service.endings import Endings
 from service.gatekeeper import Gatekeeper
 from service.job_view import JobView, job_view
 from service.metrics import GatewayMetrics
@@ -47,6 +48,7 @@ class Services:
     gatekeeper: Gatekeeper
     rates: Rates
     room: WaitingRoom
+    endings: Endings
     metrics: GatewayMetrics
 
     async def ended(self, job: Job, seconds: float) -> Job:
@@ -65,8 +67,14 @@ class Services:
         """The job as the API shows it, with its place in the queue."""
         return job_view(job, base, (await self.positions([job])).get(job.id))
 
+    def start(self) -> None:
+        """Begin to serve those who wait; call from the running event loop."""
+        self.room.start()
+        self.endings.start()
+
     async def stop(self) -> None:
         """End the waits and close the clients."""
+        await self.endings.stop()
         await self.room.stop()
         await self.bell.stop()
         self.engine.dispose()
@@ -81,6 +89,7 @@ def open_services(settings: Settings, metrics: GatewayMetrics) -> Services:
     engine = connect(settings.database)
     jobs, keys = Jobs(engine, settings), Keys(engine)
     broker = Broker(settings)
+    room = WaitingRoom(_marks_of(jobs), fastest_tick=settings.poll_seconds, on_count=metrics.set_waiters)
     return Services(
         settings=settings,
         limits=Limits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels),
@@ -96,7 +105,8 @@ def open_services(settings: Settings, metrics: GatewayMetrics) -> Services:
         keys=keys,
         gatekeeper=Gatekeeper(keys, settings),
         rates=Rates(),
-        room=WaitingRoom(_marks_of(jobs), fastest_tick=settings.poll_seconds, on_count=metrics.set_waiters),
+        room=room,
+        endings=Endings(settings.redis_url, room),
         metrics=metrics,
     )
 

@@ -1,4 +1,7 @@
-"""One poller for every request that waits: a thousand waiters cost one query a tick, not a thousand."""
+"""One poller for every request that waits: a thousand waiters cost one query a tick, not a thousand.
+
+Workers announce the ends of jobs (`service.endings`), so the poller is there for what was not heard, and for progress.
+"""
 
 import asyncio
 import contextlib
@@ -13,9 +16,11 @@ SLOWEST_TICK = 0.25
 TICK_SHARE = 0.03
 """The tick is this share of a wait, between B2S_POLL_SECONDS and the bound above: a short job is answered within
 milliseconds of its end, and long ones do not keep the database busy. The wait is that of the newest waiter so far, or
-the shortest of the last few that ended, if that is longer."""
+the shortest of the last few that ended, if that is longer. While ends are heard of, the tick is the slowest."""
 
 REMEMBERED_WAITS = 8
+REMEMBERED_ENDS = 256
+"""Ends heard before anybody waited for them: a tiny image is denoised before its request has sat down to wait."""
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +64,9 @@ class WaitingRoom:
         self._closed = False
         self._count = 0
         self._past_waits: deque[float] = deque(maxlen=REMEMBERED_WAITS)
+        self._past_ends: deque[str] = deque(maxlen=REMEMBERED_ENDS)
+        self.hearing = False
+        """Whether ends are announced to `heard`, so that looking for them is the exception."""
 
     def __len__(self) -> int:
         return self._count
@@ -87,8 +95,14 @@ class WaitingRoom:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._poller
 
+    def heard(self, job_id: str) -> None:
+        """A worker says that this job has ended. Call from the event loop."""
+        self._past_ends.append(job_id)
+        for waiter in self._waiters.get(job_id, ()):
+            waiter.woken.set()
+
     async def final(self, job_id: str, seconds: float) -> None:
-        """Return when the job has ended, `seconds` have passed, or the room has closed."""
+        """Return when the job has ended, `seconds` have passed, or the room has closed. The database knows which."""
         await self._wait(job_id, None, seconds)
 
     async def changed(self, job_id: str, after_seq: int, seconds: float) -> bool:
@@ -111,6 +125,8 @@ class WaitingRoom:
         waiter = _Waiter(after_seq, since=time.monotonic())
         self._waiters[job_id].add(waiter)
         self._arrival.set()
+        if job_id in self._past_ends:
+            waiter.woken.set()
         self._counted(1)
         try:
             yield waiter
@@ -142,6 +158,8 @@ class WaitingRoom:
                 await asyncio.sleep(1.0)
 
     def _tick(self) -> float:
+        if self.hearing:
+            return SLOWEST_TICK
         now = time.monotonic()
         newest = min((now - waiter.since for waiters in self._waiters.values() for waiter in waiters), default=0.0)
         wait = max(newest, min(self._past_waits, default=0.0))

@@ -89,6 +89,8 @@ class Runner:
     def _conclude(self, job: Job, ended: Outcome | Stopped, stages: Stages) -> str:
         """Record the end of an attempt; what became of it, in a word for logs and metrics."""
         after = self._recorded(lambda: self._transition(job, ended, stages))
+        if after is not None and after.state.final:
+            self._broker.announce(job.id)
         if after is None or after.state is not JobState.SUCCEEDED:
             self._sweep_up(self._below(f"jobs/{job.id}/{job.attempt}"))
             if after is not None and isinstance(ended, Outcome) and ended.model is not None:

@@ -168,3 +168,35 @@ async def test_a_client_that_leaves_is_forgotten(room: WaitingRoom, database: Da
     with pytest.raises(asyncio.CancelledError):
         await waiter
     assert len(room) == 0
+
+
+@in_room
+async def test_an_end_that_is_heard_of_wakes_its_waiters_without_a_query(room: WaitingRoom, database: Database) -> None:
+    database.marks = {"a": Mark(1, final=False), "b": Mark(1, final=False)}
+    database.answering.clear()  # whoever asks waits for the answer
+    end, follower = asyncio.create_task(room.final("a", 20)), asyncio.create_task(room.changed("a", 1, 20))
+    other = asyncio.create_task(room.final("b", 20))
+    while len(room) < 3:
+        await asyncio.sleep(0)
+    room.heard("a")
+    await end
+    assert await follower
+    assert not other.done()
+    database.marks["b"] = Mark(2, final=True)  # and nobody says so
+    database.answering.set()
+    await other
+
+
+@in_room
+async def test_an_end_heard_of_before_its_waiter_came_is_not_waited_for(room: WaitingRoom, database: Database) -> None:
+    room.heard("a")
+    await room.final("a", 20)
+    assert database.queries == 0
+
+
+@in_room
+async def test_who_hears_of_ends_looks_seldom(room: WaitingRoom, database: Database) -> None:
+    database.marks["a"] = Mark(1, final=False)
+    room.hearing = True
+    await room.final("a", 0.6)
+    assert 1 <= database.queries <= 3
