@@ -54,7 +54,7 @@ class Denoiser:
 
     def __post_init__(self) -> None:
         if self.device.type == "cpu" and supports(self.network):
-            self._runtime = CpuRuntime(cast(ShuffleUNet, self.network), torch.get_num_threads())
+            self._runtime = CpuRuntime(cast(ShuffleUNet, self.network))
 
     @classmethod
     def load(cls, name_or_path: str | Path, device: str = "auto") -> Denoiser:
@@ -256,7 +256,7 @@ class Denoiser:
         self, unit: NDArray[np.float32], with_variance: bool
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         if self._runtime:
-            found, root = self._runtime(unit)
+            found, root = self._runtime(unit, torch.get_num_threads())
             return found, _diagonal(torch.from_numpy(root)[None]) if with_variance else None
         noisy = torch.from_numpy(unit)[None].to(self.device).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda"):

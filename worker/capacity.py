@@ -21,9 +21,14 @@ def denoise_processes(settings: Settings) -> int:
     return 1 if has_gpu else CPU_PROCESSES
 
 
-def denoise_threads(settings: Settings) -> int:
-    """CPU threads of each process: as set, else every core, since two jobs seldom compute at once."""
-    return settings.denoise_threads or _cores()
+def denoise_threads(settings: Settings, waiting: int) -> int:
+    """CPU threads for the next job: as set, else every core; or, while others wait, this process's share of them.
+
+    A job alone ends sooner on all cores. Several do more in all on a core each, where no thread waits for another.
+    """
+    if settings.denoise_threads:
+        return settings.denoise_threads
+    return max(1, _cores() // denoise_processes(settings)) if waiting else _cores()
 
 
 def _cores() -> int:

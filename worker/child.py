@@ -30,21 +30,25 @@ from worker.warm_models import WarmModels
 def denoise_runner() -> Runner:
     """The runner of this process, with the shipped models registered and warm, and the decoder's helper up."""
     settings = load_settings()
-    torch.set_num_threads(denoise_threads(settings))
     engine, blobs, metrics = connect(settings.database), Blobs(settings.blobs), WorkerMetrics()
+    broker = Broker(settings)
     register = Models(engine)
     sandbox.shared().start()
     shipped = register_shipped(register, blobs)
     models = WarmModels(register, blobs, settings.device, settings.warm_models)
     for model_id in shipped[: settings.warm_models]:
         models.get(register.get(model_id, tenant=""))
+
+    def take_cores() -> None:
+        torch.set_num_threads(denoise_threads(settings, broker.unheard(JobKind.DENOISE) or 0))
+
     return Runner(
         kind=JobKind.DENOISE,
         owner=lease_owner(os.getpid()),
-        work=DenoiseWork(blobs, models, _limits(settings)),
+        work=DenoiseWork(blobs, models, _limits(settings), take_cores),
         jobs=Jobs(engine, settings),
         blobs=blobs,
-        broker=Broker(settings),
+        broker=broker,
         settings=settings,
         metrics=metrics,
         grace=Grace(settings.shutdown_seconds),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from io import SEEK_END, BytesIO
 from typing import IO, Any
@@ -53,10 +54,14 @@ class Result:
 class DenoiseWork:
     """Runs denoise jobs with warm models. A large stack goes through page by page and never stands in memory."""
 
-    def __init__(self, blobs: Blobs, models: WarmModels, limits: Limits) -> None:
+    def __init__(
+        self, blobs: Blobs, models: WarmModels, limits: Limits, take_cores: Callable[[], None] = lambda: None
+    ) -> None:
+        """`take_cores` is called before the network runs: how many threads it may use depends on who else works."""
         self._blobs = blobs
         self._models = models
         self._limits = limits
+        self._take_cores = take_cores
 
     def __call__(self, attempt: Attempt, stages: Stages) -> Outcome:
         """Denoise the job's image and store result and report under keys of this attempt.
@@ -110,6 +115,7 @@ class DenoiseWork:
             if total > 1:
                 attempt.on_page(done, total)
 
+        self._take_cores()
         with stages("compute"):
             pixels, report = denoiser.denoise_with_report(
                 noisy,

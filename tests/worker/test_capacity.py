@@ -24,4 +24,13 @@ def test_one_for_a_gpu_two_for_a_cpu(
 
 def test_a_set_number_is_kept() -> None:
     assert capacity.denoise_processes(Settings(denoise_processes=3)) == 3
-    assert capacity.denoise_threads(Settings(denoise_threads=5)) == 5
+    assert capacity.denoise_threads(Settings(denoise_threads=5), waiting=9) == 5
+
+
+def test_a_job_alone_gets_every_core_and_jobs_in_a_crowd_share_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capacity, "_cores", lambda: 8)
+    settings = Settings(device="cpu", denoise_processes=3)
+    assert capacity.denoise_threads(settings, waiting=0) == 8
+    assert capacity.denoise_threads(settings, waiting=1) == 2
+    monkeypatch.setattr(capacity, "_cores", lambda: 1)
+    assert capacity.denoise_threads(settings, waiting=1) == 1
