@@ -48,8 +48,8 @@ def inference(repeats: int) -> None:
         rows.append((f"{preset}, channels_last", lambda network=laid: network(last)))  # type: ignore[misc]
     fast = build_denoiser(network_preset("fast", 1))
     assert isinstance(fast, ShuffleUNet)
-    runtime, pixels = CpuRuntime(fast), image[0].numpy()
-    rows.append(("fast, ncnn (what runs)", lambda: runtime(pixels, torch.get_num_threads())))
+    runtime, pixels = CpuRuntime(fast, torch.get_num_threads()), image[0].numpy()
+    rows.append(("fast, ncnn (what runs)", lambda: runtime(pixels)))
     print(f"\n| network | s/megapixel | times the paper's |\n|---|---|---|  ({torch.get_num_threads()} threads)")
     reference = None
     with torch.inference_mode():

@@ -32,14 +32,16 @@ class CpuRuntime:
 
     Args:
         network: on any device.
+        threads: CPU threads of a call.
     """
 
-    def __init__(self, network: ShuffleUNet) -> None:
+    def __init__(self, network: ShuffleUNet, threads: int) -> None:
         graph = _Graph()
         _describe(network, graph)
         self._channels, self._residual = network.channels, network.config.residual
         self._net = ncnn.Net()
         options = self._net.opt
+        options.num_threads = threads
         # float32 throughout: half precision would cost the agreement with torch.
         options.use_fp16_packed = options.use_fp16_storage = options.use_fp16_arithmetic = False
         # 6×6 outputs a tile lose three digits to cancellation and gain no time over 4×4.
@@ -48,18 +50,16 @@ class CpuRuntime:
         self._weights = bytes(graph.weights)  # ncnn may refer to these bytes rather than copy them
         self._net.load_model_mem(self._weights)
 
-    def __call__(self, noisy: NDArray[np.float32], threads: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def __call__(self, noisy: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """As the network's forward, for one image.
 
         Args:
             noisy: (C, H, W), H and W multiples of the network's stride.
-            threads: CPU threads of this call.
 
         Returns:
             mean (C, H, W) and factor (T, H, W) of Σ_x.
         """
         centred = np.ascontiguousarray(noisy - np.float32(0.5))  # named: ncnn.Mat does not keep it alive
-        self._net.opt.num_threads = threads  # each extractor copies the options
         extractor = self._net.create_extractor()
         extractor.input("noisy", ncnn.Mat(centred))
         failed, found = extractor.extract("out")

@@ -50,11 +50,10 @@ class Denoiser:
     sha256: str
     device: torch.device
     out_of_memory_retries: int = field(default=0, init=False)
-    _runtime: CpuRuntime | None = field(default=None, init=False, repr=False)
+    _runtimes: dict[int, CpuRuntime] = field(default_factory=dict, init=False, repr=False)  # by their threads
 
     def __post_init__(self) -> None:
-        if self.device.type == "cpu" and supports(self.network):
-            self._runtime = CpuRuntime(cast(ShuffleUNet, self.network))
+        self._runtime()  # not with the first image
 
     @classmethod
     def load(cls, name_or_path: str | Path, device: str = "auto") -> Denoiser:
@@ -255,13 +254,22 @@ class Denoiser:
     def _forward(
         self, unit: NDArray[np.float32], with_variance: bool
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        if self._runtime:
-            found, root = self._runtime(unit, torch.get_num_threads())
+        if runtime := self._runtime():
+            found, root = runtime(unit)
             return found, _diagonal(torch.from_numpy(root)[None]) if with_variance else None
         noisy = torch.from_numpy(unit)[None].to(self.device).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda"):
             mean, factor = self.network(noisy)
         return mean.float().cpu().numpy()[0], _diagonal(factor.float()) if with_variance else None
+
+    def _runtime(self) -> CpuRuntime | None:
+        """The faster way on a CPU, if the network has one, with as many threads as torch has now."""
+        if self.device.type != "cpu" or not supports(self.network):
+            return None
+        threads = torch.get_num_threads()
+        if threads not in self._runtimes:  # each packs its weights for its number of threads
+            self._runtimes[threads] = CpuRuntime(cast(ShuffleUNet, self.network), threads)
+        return self._runtimes[threads]
 
     def _tiles(self, height: int, width: int, tile: int | None) -> list[tiling.Tile]:
         stride = self.network.stride

@@ -18,7 +18,7 @@ def test_mean_and_factor_agree_with_torch(name: str, height: int, width: int) ->
     network = weights.read(weights.resolve(name)).denoiser
     assert isinstance(network, ShuffleUNet)
     noisy = np.random.default_rng(0).random((network.channels, height, width), np.float32)
-    mean, factor = CpuRuntime(network)(noisy, threads=2)
+    mean, factor = CpuRuntime(network, threads=2)(noisy)
     with torch.inference_mode():
         expected_mean, expected_factor = network(torch.from_numpy(noisy)[None])
     assert mean.shape == noisy.shape and factor.shape == expected_factor.shape[1:]
@@ -33,7 +33,7 @@ def test_networks_without_a_residual_agree_too() -> None:
         torch.nn.init.normal_(parameter, std=0.1)
     assert isinstance(network, ShuffleUNet)
     noisy = np.random.default_rng(1).random((4, 32, 48), np.float32)
-    mean, _ = CpuRuntime(network)(noisy, threads=1)
+    mean, _ = CpuRuntime(network, threads=1)(noisy)
     with torch.inference_mode():
         expected = network(torch.from_numpy(noisy)[None])[0][0].numpy()
     assert np.abs(mean - expected).max() < AGREEMENT * max(1.0, float(np.abs(expected).max()))
