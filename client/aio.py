@@ -74,6 +74,7 @@ class AsyncClient:
 
         Raises:
             ImageRefused, RequestRefused: another image or other options are needed.
+            LimitReached: more than the key allows, and there is no room again soon; `retry_at` says when.
             JobFailed, JobCanceled, TimedOut: the job ended badly, or not in time.
             Unreachable, Unavailable: after several attempts.
         """

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .aio import AsyncClient
-from .errors import B2SError, Unreachable
+from .errors import B2SError, LimitReached, Unreachable
 from .inputs import Task
 from .types import Options
 
@@ -56,7 +56,8 @@ async def denoise_all(
     """Denoise every task, `parallel` at a time; tells `on_outcome` of each. One bad file does not stop the others.
 
     Raises:
-        Unreachable: the service is gone; going on would only repeat that for every file.
+        Unreachable, LimitReached: the service is gone, or the quota of the day is; going on would only repeat that for
+            every file.
     """
     left = iter(tasks)
 
@@ -85,6 +86,8 @@ async def _denoise(client: AsyncClient, task: Task, options: Options, timeout: f
     except Unreachable:
         raise
     except (B2SError, OSError) as error:
+        if isinstance(error, LimitReached) and error.is_quota:
+            raise
         return Outcome(task, "failed", time.perf_counter() - begin, error=str(error))
     seconds = time.perf_counter() - begin
     return Outcome(task, "done", seconds, done.job_id, done.model, done.alpha, done.sigma)

@@ -8,6 +8,7 @@ B2SError
 └── ProblemError         the server answered a problem document (RFC 9457)
     ├── ImageRefused     413, 415, broken image: another file is needed
     ├── RequestRefused   400, 406, 422, other 4xx: another request is needed
+    │   └── LimitReached 429: more than the key allows; `error.retry_at` says when there is room again
     ├── NotFound         404
     ├── Conflict         409: not in this state
     ├── Gone             410: deleted or expired
@@ -16,10 +17,12 @@ B2SError
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 
+from .retries import retry_after
 from .types import Job
 
 
@@ -83,6 +86,25 @@ class RequestRefused(ProblemError):
     """The server does not take this request."""
 
 
+class LimitReached(RequestRefused):
+    """More than the key allows: requests a minute, unfinished jobs, or pixels a day.
+
+    Short waits were waited for already; this one is long, or came again and again.
+
+    Attributes:
+        retry_at: when there is room again, as the server says; None if it does not.
+    """
+
+    def __init__(self, problem: dict[str, Any], retry_at: datetime | None = None) -> None:
+        super().__init__(problem)
+        self.retry_at = retry_at
+
+    @property
+    def is_quota(self) -> bool:
+        """Whether the quota of the day is used up: no other image of this day will pass, unless it is smaller."""
+        return self.type == QUOTA_EXCEEDED
+
+
 class NotFound(ProblemError):
     """There is no such job or model."""
 
@@ -100,6 +122,7 @@ class Unavailable(ProblemError):
 
 
 BROKEN_IMAGE = "/problems/broken-image"
+QUOTA_EXCEEDED = "/problems/quota-exceeded"
 
 
 def problem_error(response: httpx.Response) -> ProblemError:
@@ -109,6 +132,9 @@ def problem_error(response: httpx.Response) -> ProblemError:
     except (ValueError, TypeError):
         problem = {"type": "about:blank", "title": response.reason_phrase, "detail": response.text[:500].strip()}
     problem.setdefault("status", response.status_code)
+    if response.status_code == 429:
+        seconds = retry_after(response)
+        return LimitReached(problem, None if seconds is None else datetime.now(UTC) + timedelta(seconds=seconds))
     return _kind(response.status_code, problem.get("type"))(problem)
 
 
