@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 from tests.e2e.service_process import Service, running_service
+from tests.page import sets
 
-PATIENCE = 180.0
+PATIENCE = 400.0  # a fine-tune, on a machine that others share
 BROWSERS = ("chromium", "chromium-headless-shell", "chromium-browser", "google-chrome")
 
 
@@ -33,6 +35,28 @@ class Visit:
             f"document.querySelector('#status').textContent.includes({files[-1].name!r} + ' is done')"
             " || !document.querySelector('#error').hidden"
         )
+
+    def drop(self, zone: str, path: Path) -> None:
+        """Drag a file or a folder of this machine onto an element, as a person does with the mouse."""
+        self.page.locator(zone).scroll_into_view_if_needed()
+        box = self.page.locator(zone).bounding_box()
+        assert box is not None
+        session = self.page.context.new_cdp_session(self.page)
+        data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            place = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+            session.send("Input.dispatchDragEvent", {"type": kind, **place, "data": data})
+
+    def barriers(self) -> list[tuple[str, list[str]]]:
+        """What axe finds serious or worse, with the elements that have it."""
+        found = Axe().run(self.page).response["violations"]
+        serious = [each for each in found if each["impact"] in ("serious", "critical")]
+        return [(each["id"], [node["html"] for node in each["nodes"]]) for each in serious]
+
+    def fits(self) -> bool:
+        """Whether nothing has to be scrolled sideways to."""
+        fits: bool = self.page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+        return fits
 
     def until(self, expression: str) -> None:
         """Wait for a JavaScript expression; Playwright's own wait needs `eval`, which the page's policy forbids."""
@@ -56,14 +80,12 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with running_service(tmp_path_factory.mktemp("page")) as started:
+    with running_service(tmp_path_factory.mktemp("page"), **sets.ENVIRONMENT) as started:
         yield started
 
 
-@pytest.fixture
-def visit(browser: Browser, service: Service, request: pytest.FixtureRequest) -> Iterator[Visit]:
-    """A fresh tab on the page; a console error fails the test."""
-    context = browser.new_context(**getattr(request, "param", {}))
+def opened(context: BrowserContext, service: Service) -> Visit:
+    """A tab on the page that keeps what its console complains about."""
     page = context.new_page()
     page.set_default_timeout(1000 * PATIENCE)
     made = Visit(page, service)
@@ -75,6 +97,15 @@ def visit(browser: Browser, service: Service, request: pytest.FixtureRequest) ->
     page.on("console", listen)
     page.on("pageerror", lambda error: made.complaints.append(str(error)))
     page.goto(service.url)
+    return made
+
+
+@pytest.fixture
+def visit(browser: Browser, service: Service, request: pytest.FixtureRequest) -> Iterator[Visit]:
+    """A fresh tab on the page; a console error fails the test."""
+    context = browser.new_context(**getattr(request, "param", {}))
+    made = opened(context, service)
+    page = made.page
     made.until("document.querySelector('#model').options.length > 1")
     yield made
     if os.environ.get("B2S_SCREENSHOTS"):

@@ -12,7 +12,10 @@ export class Problem extends Error {
   }
 }
 
+export const FINAL = ["succeeded", "failed", "canceled"];
+
 let askForKey = async () => false;
+let asked = null; // the answer that several requests wait for, so that a person is asked once
 
 /** `ask` shows the person a dialog and resolves to whether there is a new key to try with. */
 export function onKeyNeeded(ask) {
@@ -24,7 +27,8 @@ export function setKey(key) {
   else sessionStorage.removeItem(KEY);
 }
 
-export async function request(path, options = {}) {
+/** Ask the service. Without a key where one is needed the person is asked for it, unless the request is `quiet`. */
+export async function request(path, { quiet = false, ...options } = {}) {
   for (;;) {
     const key = sessionStorage.getItem(KEY);
     const headers = { ...options.headers, ...(key ? { Authorization: `Bearer ${key}` } : {}) };
@@ -33,9 +37,16 @@ export async function request(path, options = {}) {
     });
     if (answer.ok) return answer;
     const document = await answer.json().catch(() => ({}));
-    if (answer.status === 401 && (await askForKey(document.detail))) continue;
+    if (answer.status === 401 && !quiet && (await newKey(key, document.detail))) continue;
     throw new Problem(answer.status, document);
   }
+}
+
+/** Whether there is another key than the one that was refused: given meanwhile, or now by the person. */
+async function newKey(refused, reason) {
+  if (sessionStorage.getItem(KEY) !== refused) return true;
+  asked ??= askForKey(reason).finally(() => (asked = null));
+  return asked;
 }
 
 export const json = async (path, options) => (await request(path, options)).json();
@@ -57,7 +68,7 @@ export function finetune(files, options) {
 
 /** The job once it has ended; `onChange` hears of every look at it. Slows down where the wait is long. */
 export async function ended(job, onChange = () => {}) {
-  for (let pause = 250; !["succeeded", "failed", "canceled"].includes(job.state); pause = Math.min(2000, pause * 1.2)) {
+  for (let pause = 250; !FINAL.includes(job.state); pause = Math.min(2000, pause * 1.2)) {
     onChange(job);
     await new Promise((wake) => setTimeout(wake, pause));
     job = await json(job.links.self);

@@ -1,72 +1,150 @@
-/** Fine-tuning: send a set, watch its phases and curves, use the model. */
+/** Fine-tuning: send a set, watch its phases and curves, see what came of it, use the model. */
 
 import * as api from "./api.js";
+import { chart } from "./charts.js";
+import * as comparison from "./comparison.js";
+import { takeDrops, visible } from "./drop.js";
 import { $, element, short } from "./elements.js";
+import { follow } from "./events.js";
 import * as jobs from "./jobs.js";
+import { saveWeights, showTuned } from "./tuned.js";
 
-const CURVES = { score: "Held-out score", alpha: "α̂", sigma: "σ̂", loss: "Loss" };
-const SVG = "http://www.w3.org/2000/svg";
+const ARCHIVE = /\.(zip|tar|tgz|gz)$/i;
+const PHASES = { sending: "Send", queued: "Wait for a worker", validating: "Look at the files", training: "Train", evaluating: "Judge", publishing: "Publish" };
+const sets = new Map(); // job id → the files that it was made of, to compare models on
+let chosen = [];
+let watched = new AbortController();
+let handlers;
 
-export function listen({ onError, onModel, onJob }) {
-  $("tune-form").addEventListener("submit", async (event) => {
+export function listen(given) {
+  handlers = given;
+  comparison.listen(handlers.onError);
+  for (const name of ["tune-files", "tune-folder"]) $(name).addEventListener("change", (event) => {
+    choose(name === "tune-folder" ? visible([...event.target.files]) : [...event.target.files]);
+    event.target.value = "";
+  });
+  takeDrops($("tune-drop"), choose, handlers.onError);
+  $("tune-form").addEventListener("submit", (event) => {
     event.preventDefault();
-    const options = { max_minutes: $("tune-minutes").value, name: $("tune-name").value };
-    try {
-      const job = await api.finetune($("tune-files").files, options);
-      jobs.named(job, `fine-tune ${options.name}`);
-      onJob();
-      await follow(job, onModel);
-    } catch (error) {
-      onError(error);
-    }
-    onJob();
+    start().catch(handlers.onError);
   });
 }
 
-async function follow(job, onModel) {
-  const curves = {};
-  $("tune-live").hidden = false;
-  $("tune-done").hidden = true;
-  $("tune-charts").replaceChildren();
-  job = await api.ended(job, (now) => {
-    const { done, total, unit, detail } = now.progress;
-    $("tune-phase").textContent = [now.phase ?? now.state, total ? `${done} of ${total} ${unit}s` : "", left(detail)].filter(Boolean).join(", ");
-    for (const name of Object.keys(CURVES)) add(curves, name, detail?.[name]);
-    draw(curves);
-  });
-  $("tune-phase").textContent = verdict(job);
-  const model = job.result?.model ?? job.result?.model_id;
-  if (job.state === "succeeded" && model) {
-    $("tune-done").hidden = false;
-    $("tune-use").onclick = () => onModel(model);
+function choose(files) {
+  chosen = files;
+  const megabytes = files.reduce((sum, file) => sum + file.size, 0) / 1e6;
+  $("tune-chosen").textContent = files.length ? `${files.length === 1 ? files[0].name : `${files.length} files`}, ${short(megabytes)} MB` : "Nothing chosen yet.";
+  $("tune-start").disabled = !files.length;
+}
+
+async function start() {
+  const options = { max_minutes: $("tune-minutes").value, name: $("tune-name").value, base_model: $("tune-base").value, max_steps: $("tune-most-steps").value };
+  const files = chosen;
+  $("tune-start").disabled = true;
+  blank();
+  phase("sending", `${files.length} files`);
+  try {
+    const job = await api.finetune(files, options);
+    sets.set(job.id, files);
+    handlers.onJob();
+    await watch(job);
+  } catch (error) {
+    $("tune-live").hidden = true;
+    throw error;
+  } finally {
+    $("tune-start").disabled = false;
   }
 }
 
-const left = (detail) => (detail?.seconds_left ? `${Math.ceil(detail.seconds_left / 60)} min left` : "");
-
-function verdict(job) {
-  if (job.state !== "succeeded") return job.error?.detail ?? `The job was ${job.state}.`;
-  return job.result?.promoted ? "Done: the new model beats its base on images it did not see." : "Done, but the new model does not beat its base on images it did not see: stay with the base, or send more images.";
+/** Show a fine-tune from its first event to its end; a job of an earlier visit too. */
+export async function watch(job) {
+  watched.abort();
+  const { signal } = (watched = new AbortController());
+  blank();
+  const curves = { loss: [], score: [], alpha: [], sigma: [] };
+  let drawing = 0;
+  const ended = await follow(job, (event) => {
+    if (event.phase) phase(event.phase, event.total ? progress(event) : "", event.done, event.total);
+    else if (event.state === "queued") phase("queued", "");
+    for (const name of Object.keys(curves)) add(curves[name], event.done, event.detail?.[name]);
+    curves.base = event.detail?.base_score ?? curves.base;
+    drawing ||= requestAnimationFrame(() => {
+      drawing = 0;
+      if (!signal.aborted) draw(curves);
+    });
+  }, signal);
+  if (!ended) return; // another one is watched now
+  cancelAnimationFrame(drawing);
+  phase("ended", "");
+  draw(curves);
+  handlers.onJob();
+  if (ended.state !== "succeeded") {
+    $("tune-verdict").replaceChildren(element("p", { className: "warning" }, ended.error?.detail ?? `The job was ${ended.state}.`));
+    return;
+  }
+  const report = await showTuned(ended);
+  if (signal.aborted) return;
+  $("tune-weights").onclick = () => saveWeights(ended, report.model).catch(handlers.onError);
+  $("tune-use").onclick = () => handlers.onModel(report.model);
+  $("tune-result").hidden = false;
+  await handlers.onModels();
+  const kept = new Set(report.files.filter((file) => file.kept).map((file) => file.name));
+  await comparison.offer((sets.get(job.id) ?? []).filter((file) => kept.has(file.name) && !ARCHIVE.test(file.name)), report.base_model, report.model);
 }
 
-function add(curves, name, value) {
+function blank() {
+  $("tune-live").hidden = false;
+  $("tune-result").hidden = $("compare").hidden = true;
+  for (const name of ["tune-charts", "tune-verdict"]) $(name).replaceChildren();
+  phase("queued", "");
+}
+
+/** Mark a phase as the one under way, those before it as done. */
+function phase(name, words, done, total) {
+  const all = Object.keys(PHASES);
+  const at = name === "ended" ? all.length : all.indexOf(name);
+  $("tune-phases").replaceChildren(...all.map((each, index) => {
+    const item = element("li", { className: index < at ? "done" : "" }, PHASES[each]);
+    if (index < at) item.append(element("span", { className: "unseen" }, ", done"));
+    if (index === at) item.setAttribute("aria-current", "step");
+    return item;
+  }));
+  const said = name === "ended" ? "Ended" : PHASES[name] ?? name;
+  if ($("tune-phase").textContent !== said) $("tune-phase").textContent = said; // told to screen readers once
+  $("tune-steps").textContent = words;
+  $("tune-bar").hidden = name === "ended";
+  if (total) [$("tune-bar").max, $("tune-bar").value] = [total, Math.min(done, total)];
+  else $("tune-bar").removeAttribute("value");
+}
+
+function progress({ done, total, unit, detail }) {
+  const left = detail?.seconds_left;
+  return [`${done} of ${total} ${unit}s`, left > 90 ? `${Math.round(left / 60)} min left` : left > 0 ? `${Math.ceil(left)} s left` : ""].filter(Boolean).join(", ");
+}
+
+/** A point of a curve; an attempt that went on from a checkpoint takes back what the dead one drew beyond it. */
+function add(points, step, value) {
   if (typeof value !== "number" || !Number.isFinite(value)) return;
-  const points = (curves[name] ??= []);
-  if (points.at(-1) !== value) points.push(value);
+  while (points.length && points.at(-1)[0] >= step) points.pop();
+  points.push([step, value]);
 }
 
-function draw(curves) {
-  const figures = Object.entries(curves).filter(([, points]) => points.length > 1).map(([name, points]) => {
-    const [low, high] = [Math.min(...points), Math.max(...points)];
-    const line = document.createElementNS(SVG, "polyline");
-    line.setAttribute("points", points.map((value, i) => `${(100 * i) / (points.length - 1)},${95 - (90 * (value - low)) / (high - low || 1)}`).join(" "));
-    const svg = document.createElementNS(SVG, "svg");
-    svg.setAttribute("viewBox", "0 0 100 100");
-    svg.setAttribute("preserveAspectRatio", "none");
-    svg.setAttribute("role", "img");
-    svg.setAttribute("aria-label", `${CURVES[name]}: now ${short(points.at(-1))}`);
-    svg.append(line);
-    return element("figure", {}, element("figcaption", { className: "muted" }, `${CURVES[name]}: ${short(points.at(-1))}`), svg);
-  });
-  $("tune-charts").replaceChildren(...figures);
+function draw({ loss, score, alpha, sigma, base }) {
+  const charts = [];
+  const last = (points) => short(points.at(-1)[1]);
+  if (score.length) {
+    const end = score.at(-1)[0];
+    const level = base === undefined ? [] : [{ name: "base model", kind: "dashed", points: [[0, base], [end, base]] }];
+    const points = base === undefined ? score : [[0, base], ...score];
+    charts.push(chart({
+      title: "Held-out score", upward: "dB, estimated; higher is better", across: "step", series: [{ name: "new model", kind: "line", points }, ...level],
+      summary: `Held-out score by step, now ${last(score)} dB${base === undefined ? "" : `, the base model's is ${short(base)} dB`}`,
+    }));
+  }
+  if (loss.length > 1) charts.push(chart({ title: "Loss", upward: "lower is better", across: "step", series: [{ name: "loss", kind: "line", points: loss }], summary: `Loss by step, now ${last(loss)}` }));
+  if (alpha.length > 1 && sigma.length > 1) charts.push(chart({
+    title: "Noise found", upward: "normalised", across: "step", fromZero: true, series: [{ name: `α̂ ${last(alpha)}`, kind: "line", points: alpha }, { name: `σ̂ ${last(sigma)}`, kind: "dashed", points: sigma }],
+    summary: `Estimated noise by step: alpha ${last(alpha)}, sigma ${last(sigma)}`,
+  }));
+  $("tune-charts").replaceChildren(...charts);
 }

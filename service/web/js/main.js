@@ -1,6 +1,7 @@
 /** The page: wires the form, the viewer, the job list and the key dialog together. */
 
 import * as api from "./api.js";
+import { takeDrops, visible } from "./drop.js";
 import { $, element, short } from "./elements.js";
 import * as finetune from "./finetune.js";
 import * as jobs from "./jobs.js";
@@ -18,15 +19,17 @@ let download = "";
 
 const say = (text) => ($("status").textContent = text);
 
+/** Show what went wrong, below what else did since the person last began something. */
 function complain(error) {
   const known = error instanceof api.Problem;
-  $("error").replaceChildren(element("strong", {}, known ? error.title : "Something went wrong on this page"), element("p", {}, error.message));
+  if ($("error").hidden) $("error").replaceChildren();
+  $("error").append(element("strong", {}, known ? error.title : "Something went wrong on this page"), element("p", {}, error.message));
   if (error.requestId) $("error").append(element("p", { className: "muted" }, `Request ${error.requestId}`));
   $("error").hidden = false;
   say("");
 }
 
-const refresh = () => jobs.refresh(open, complain).catch(complain);
+const refresh = () => jobs.refresh().catch(complain);
 
 function options() {
   return { model: $("model").value, strength: $("strength").value, output_format: $("format").value };
@@ -34,7 +37,6 @@ function options() {
 
 /** Send one file, follow its job, and return it ended; null if it failed and that was said. */
 async function run(file, extra = {}) {
-  $("error").hidden = true;
   say(`Sending ${file.name}`);
   try {
     let job = await api.denoise(file, { ...options(), ...extra });
@@ -53,6 +55,7 @@ async function run(file, extra = {}) {
 }
 
 async function send(files) {
+  $("error").hidden = true;
   for (const file of files) {
     const job = await run(file);
     if (job) await open(job);
@@ -61,6 +64,11 @@ async function send(files) {
 
 /** Show a finished job: its image beside the upload if that is still at hand, and its report. */
 async function open(job) {
+  if (job.kind === "finetune") {
+    $("tune-title").scrollIntoView();
+    finetune.watch(job).catch(complain);
+    return;
+  }
   try {
     const result = await (await api.request(job.links.result)).blob();
     URL.revokeObjectURL(download);
@@ -124,6 +132,7 @@ function controls(before) {
 /** Denoise the part in view at the strength of the slider, and lay it over the result. */
 async function preview() {
   if (!shown?.file) return;
+  $("error").hidden = true;
   const { file, before, whole } = shown;
   const part = viewer.inView();
   const side = (name, start) => {
@@ -139,31 +148,17 @@ async function preview() {
   say(`Preview of ${width} × ${height} pixels at strength ${$("strength").value}; the download is still the whole image as it was.`);
 }
 
-async function dropped(event) {
-  event.preventDefault();
-  $("drop").classList.remove("over");
-  const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
-  send((await Promise.all(entries.map(filesOf))).flat());
-}
-
-/** The files of a dropped entry; of a folder, all below it. */
-async function filesOf(entry) {
-  if (entry.isFile) return [await new Promise((done, fail) => entry.file(done, fail))];
-  const reader = entry.createReader();
-  const found = [];
-  for (;;) {
-    const some = await new Promise((done, fail) => reader.readEntries(done, fail));
-    if (!some.length) return (await Promise.all(found.map(filesOf))).flat();
-    found.push(...some);
-  }
-}
-
 async function listModels() {
   const { models } = await api.json(`${api.base}/models?limit=200`);
-  const chosen = $("model").value;
-  const made = models.map(({ id, name, channels }) => element("option", { value: id }, `${name} (${channels === 3 ? "RGB" : "gray"})`));
-  $("model").replaceChildren(element("option", { value: "" }, "the one that fits"), ...made);
-  $("model").value = chosen;
+  const choices = () => [["", "the one that fits"], ...models.map(({ id, name, channels }) => [id, `${name} (${channels === 3 ? "RGB" : "gray"})`])];
+  const fill = (list, ...more) => {
+    const chosen = list.value;
+    list.replaceChildren(...choices().concat(more).map(([value, text]) => element("option", { value }, text)));
+    list.value = chosen;
+    if (list.selectedIndex < 0) list.value = ""; // what was chosen is gone
+  };
+  fill($("model"));
+  fill($("tune-base"), ["none", "nothing: from scratch"]);
 }
 
 function askForKey(reason) {
@@ -181,15 +176,10 @@ function askForKey(reason) {
 
 function listen() {
   for (const name of ["files", "folder"]) $(name).addEventListener("change", (event) => {
-    send([...event.target.files]);
+    send(name === "folder" ? visible([...event.target.files]) : [...event.target.files]);
     event.target.value = "";
   });
-  $("drop").addEventListener("dragover", (event) => {
-    event.preventDefault();
-    $("drop").classList.add("over");
-  });
-  $("drop").addEventListener("dragleave", () => $("drop").classList.remove("over"));
-  $("drop").addEventListener("drop", dropped);
+  takeDrops($("drop"), send, complain);
   let pause;
   $("strength").addEventListener("input", () => {
     $("strength-shown").textContent = Number($("strength").value).toFixed(2);
@@ -213,8 +203,8 @@ function listen() {
   finetune.listen({
     onError: complain,
     onJob: refresh,
-    onModel: async (id) => {
-      await listModels();
+    onModels: listModels,
+    onModel: (id) => {
       $("model").value = id;
       $("model").focus();
       say("The new model is chosen: drop an image.");
@@ -222,8 +212,9 @@ function listen() {
   });
 }
 
-const start = () => Promise.all([listModels(), jobs.refresh(open, complain)]).catch(complain);
+const start = () => Promise.all([listModels(), jobs.refresh()]).catch(complain);
 
 api.onKeyNeeded(askForKey);
+jobs.listen(open, complain);
 listen();
 start();

@@ -33,6 +33,20 @@ async function byBrowser(blob) {
   return { width, height, channels: 3, pages: [rgb], integer: true };
 }
 
+/** The part that begins at x, y of every page. */
+export function cropped(whole, x, y, width, height) {
+  const { channels } = whole;
+  const pages = whole.pages.map((page) => {
+    const copy = new page.constructor(width * height * channels);
+    for (let line = 0; line < height; line++) {
+      const from = ((y + line) * whole.width + x) * channels;
+      copy.set(page.subarray(from, from + width * channels), line * width * channels);
+    }
+    return copy;
+  });
+  return { ...whole, width, height, pages };
+}
+
 /** The part {x, y, width, height} of every page of `whole` replaced by `part`. */
 export function pasted(whole, part, x, y) {
   const pages = whole.pages.map((page, index) => {

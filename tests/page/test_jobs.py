@@ -1,0 +1,55 @@
+"""The job list: fresh by itself, worked by keyboard; and folders dropped for denoising."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+
+from tests.e2e import pictures
+from tests.page.conftest import Visit
+from tests.page.sets import IMAGES, write_set
+
+ROWS = "[...document.querySelectorAll('#jobs tbody tr')]"
+
+
+def test_a_job_of_somebody_else_comes_up_by_itself(visit: Visit) -> None:
+    posted = httpx.post(
+        f"{visit.service.url}/denoise", content=pictures.png(1).data, headers={"Content-Type": "image/png"}
+    ).json()
+    visit.until(f"{ROWS}.some(row => row.dataset.job === '{posted['id']}' && row.textContent.includes('succeeded'))")
+    httpx.delete(f"{visit.service.url}{posted['links']['self']}")
+    visit.until(f"{ROWS}.every(row => row.dataset.job !== '{posted['id']}')")
+
+
+def test_cancel_and_delete_by_keyboard_keep_the_focus_in_the_list(visit: Visit) -> None:
+    jobs = [
+        httpx.post(
+            f"{visit.service.url}/denoise", content=pictures.many_tiles().data, headers={"Content-Type": "image/png"}
+        ).json()["id"]
+        for _ in range(2)
+    ]
+    page = visit.page
+    focused = "document.activeElement.closest('tr')?.dataset.job"
+    row = f"#jobs tr[data-job={jobs[0]}]"
+    for job in jobs:
+        page.wait_for_selector(f"#jobs tr[data-job={job}] button:text('Cancel')")
+    page.locator(f"{row} button:text('Cancel')").press("Enter")
+    page.wait_for_selector(f"{row} button:text('Delete')")  # the row was made anew in the meantime
+    assert page.evaluate(focused) == jobs[0]
+    assert "canceled" in page.inner_text(row)
+    page.locator(f"{row} button:text('Delete')").press("Enter")
+    page.wait_for_selector(row, state="detached")
+    assert page.evaluate("document.activeElement.closest('tr') !== null")
+    httpx.post(f"{visit.service.url}/jobs/{jobs[1]}/cancel")
+
+
+def test_a_dropped_folder_is_denoised_with_what_lies_below_it(visit: Visit, tmp_path: Path) -> None:
+    folder = write_set(tmp_path / "scans")
+    visit.drop("#drop", folder)
+    done = f"{ROWS}.filter(row => /field-.*succeeded/.test(row.textContent))"
+    visit.until(f"{done}.length === {IMAGES}")
+    assert "notes.txt" not in visit.page.inner_text("#jobs")
+    visit.until("document.querySelector('#status').textContent.includes('field-5.png is done')")
+    assert "not an image" in visit.page.inner_text("#error")  # still there, though others came after it
+    visit.complaints.clear()  # the browser itself logs the 415
