@@ -1,7 +1,8 @@
 """What the command line client gains over a curl loop: `python -m benchmarks.client`.
 
 It starts the whole service on free ports, denoises 200 small files with `b2s denoise`, then the same number one after
-another with curl, and prints both.
+another with curl, and prints both. On an idle machine: it says what the load was before, and refuses a count of results
+that does not fit.
 """
 
 import os
@@ -28,12 +29,16 @@ def main(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # end as an exception does, service included
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for kind in ("warm", "b2s", "curl"):
-            write_images(folder / kind, 5 if kind == "warm" else files, side, seed=hash(kind) % 1000)
+        for seed, kind in enumerate(("warm", "b2s", "curl")):
+            write_images(folder / kind, 5 if kind == "warm" else files, side, seed)
         with running_service(folder) as service:
             by_b2s(service.url, folder, "warm")
+            typer.echo(f"load average before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
             parallel = by_b2s(service.url, folder, "b2s")
             sequential = by_curl(service.url, folder)
+        made = [len(list((folder / out).glob("*.png"))) for out in ("b2s-out", "curl-out")]
+        if made != [files, files]:
+            raise SystemExit(f"results are missing: b2s made {made[0]} and curl {made[1]} of {files}")
     typer.echo(
         f"{files} files of {side}x{side}: b2s {parallel:.1f} s ({files / parallel:.0f}/s), curl one after another "
         f"{sequential:.1f} s ({files / sequential:.0f}/s): {sequential / parallel:.1f} times faster"
