@@ -34,7 +34,7 @@ _EIGHT = frozenset({"uint8"})
 _TIFF_TYPES = frozenset(
     {"uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float16", "float32", "float64"}
 )
-_DEFAULTS = {"gif": "png"}  # read here, but written as what can hold the result
+_DEFAULTS = {"gif": "png", "raw": "dng"}  # read here, but written as what can hold the result
 _NEVER_CMYK = ("png", "webp", "bmp", "avif", "heic")  # four samples are RGBA there
 CONTAINERS = {
     "png": Container(frozenset({"uint8", "uint16"}), frozenset({1, 2, 3, 4}), True),

@@ -11,8 +11,8 @@ Every message is safe to show to a stranger: no path, no traceback, no library's
 from __future__ import annotations
 
 CONVERT_RAW = (
-    "This is a camera's own raw format; of those, DNG is read. Convert the file without loss (Adobe DNG Converter, "
-    "dnglab) and send the DNG."
+    "This camera's raw format is not read. Convert the file without loss (Adobe DNG Converter, dnglab) and send "
+    "the DNG."
 )
 
 

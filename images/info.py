@@ -17,6 +17,7 @@ MEDIA_TYPES = {
     "fits": "image/fits",
     "npy": "application/x-npy",
     "dng": "image/x-adobe-dng",
+    "raw": "image/x-dcraw",
 }
 
 EXTENSIONS = {
@@ -32,6 +33,7 @@ EXTENSIONS = {
     "fits": ".fits",
     "npy": ".npy",
     "dng": ".dng",
+    "raw": ".raw",
 }
 
 _ITEM_BYTES = {"uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "float16": 2, "uint32": 4, "int32": 4, "float32": 4}

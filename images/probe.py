@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 
-from images.errors import CONVERT_RAW, BrokenImage, ImageError, UnsupportedFormat
+from images.errors import BrokenImage, ImageError, UnsupportedFormat
+from images.headers.raw import is_raw
 from images.info import ImageInfo
 from images.limits import Limits
 from images.source import Input, Source
@@ -16,8 +17,9 @@ from images.source import Input, Source
 __all__ = ["ImageError", "ImageInfo", "Limits", "probe", "sniff", "sniff_archive"]
 
 DEFAULT_LIMITS = Limits()
-_CAMERA_RAW = (b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FOVb", b"\0MRM")
-READ_FORMATS = "PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF, HEIC, DICOM, FITS, NPY or camera raw (DNG)"
+READ_FORMATS = (
+    "PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF, HEIC, DICOM, FITS, NPY or camera raw (DNG and makers' own formats)"
+)
 
 
 def sniff(head: bytes) -> str | None:
@@ -30,6 +32,8 @@ def sniff(head: bytes) -> str | None:
         return "webp"
     if head[128:132] == b"DICM":  # before TIFF: DICOM allows a TIFF header in its preamble
         return "dicom"
+    if is_raw(head[:16]):  # before TIFF and HEIF: CR2 and CR3 start as those do
+        return "raw"
     if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return "tiff"
     if head[:6] in (b"GIF87a", b"GIF89a"):
@@ -54,12 +58,6 @@ def sniff_archive(head: bytes) -> str | None:
     return "tar" if head[257:262] == b"ustar" else None
 
 
-def is_camera_raw(head: bytes) -> bool:
-    """Whether the first 16 bytes are those of a camera's own raw format (RAF, RW2, ORF, X3F, MRW, CR2, CR3, CRW)."""
-    canon = head[8:10] == b"CR" or head[4:12] == b"ftypcrx " or head[6:14] == b"HEAPCCDR"
-    return canon or head.startswith(_CAMERA_RAW)
-
-
 def probe(data: Input, limits: Limits = DEFAULT_LIMITS) -> ImageInfo:
     """Facts about the image in `data` (bytes, or a path), checked against `limits`; no pixel is decoded.
 
@@ -70,8 +68,6 @@ def probe(data: Input, limits: Limits = DEFAULT_LIMITS) -> ImageInfo:
         if source.size == 0:
             raise BrokenImage("The file is empty.")
         kind = sniff(source.head(132))
-        if is_camera_raw(source.head(16)):
-            raise UnsupportedFormat(CONVERT_RAW)
         if kind is None:
             raise UnsupportedFormat(f"This is not an image that is read here. Send {READ_FORMATS}.")
         info = _reader(kind)(source, limits)

@@ -16,6 +16,7 @@ import rawpy
 import tifffile
 from numpy.typing import NDArray
 
+from images import mosaic as packing
 from images import note as notes
 from images.codecs import tiff_tags as tagging
 from images.decoded import Decoded, Metadata
@@ -41,15 +42,13 @@ def decode(source: Source, info: ImageInfo, limits: Limits) -> Decoded:
     if raw is None or header.DNG_VERSION not in first.tags:
         raise UnsupportedFormat("This camera's raw format is not read directly; convert the file to DNG and send that.")
     mosaic = _mosaic(source, info)
-    height, width = mosaic.shape
-    even = np.pad(mosaic, ((0, height % 2), (0, width % 2)), mode="reflect")
-    planes = np.stack([even[y::2, x::2] for y in (0, 1) for x in (0, 1)], axis=2)[None]
+    planes = packing.planes(mosaic)
     tags = {tag[0]: tag for page in (first, raw) for tag in tagging.copied_tags(tiff, page) if _kept(tag[0])}
     native = {
         "order": tiff.order,
         "tags": [tag for code, tag in sorted(tags.items()) if code not in _STALE],
         "directories": tagging.sub_directories(tiff, first),
-        "size": (height, width),
+        "size": mosaic.shape,
     }
     info = replace(info, width=planes.shape[2], height=planes.shape[1], channels=4)
     software = tags.get(header.SOFTWARE, (0, 0, b""))[2]
@@ -77,14 +76,12 @@ def _mosaic(source: Source, info: ImageInfo) -> Array:
 
 
 def encode(stored: Array, metadata: Metadata, info: ImageInfo, note: str | None) -> bytes:
-    """A DNG of the four planes of a DNG; a crop of it loses the tags about the full frame's geometry."""
+    """A DNG of the planes of a raw image; a crop of it loses the tags about the full frame's geometry."""
     native = metadata.native
-    if info.format != "dng" or "tags" not in native:
+    if info.format not in ("dng", "raw") or "tags" not in native:
         raise UnsupportedFormat("DNG is written for a raw image only, with its metadata; choose tiff.")
     _, height, width, _ = stored.shape
-    mosaic = np.empty((2 * height, 2 * width), np.uint16)
-    for index in range(4):
-        mosaic[index // 2 :: 2, index % 2 :: 2] = stored[0, :, :, index]
+    mosaic = packing.joined(stored)
     full = native["size"]
     whole = ((full[0] + 1) // 2, (full[1] + 1) // 2) == (height, width)
     mosaic = mosaic[: full[0], : full[1]] if whole else mosaic

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from images.errors import CONVERT_RAW, BrokenImage, ImageTooLarge, UnsupportedFormat
+from images.errors import BrokenImage, ImageTooLarge, UnsupportedFormat
 from images.info import ImageInfo
 from images.limits import Limits
 from images.source import Source
@@ -281,7 +281,10 @@ def read(source: Source, limits: Limits) -> ImageInfo:
     raw = raw_page(tiff, first)
     if raw is not None:
         if DNG_VERSION not in first.tags:  # NEF, ARW, PEF…: mosaics, but with tags that only their makers explain
-            raise UnsupportedFormat(CONVERT_RAW)
+            width, height = tiff.number(raw, WIDTH), tiff.number(raw, LENGTH)
+            if width <= 0 or height <= 0:
+                raise BrokenImage("The raw file gives no size for its image.")
+            return ImageInfo("raw", width, height, 1, dtype="uint16", bits=16)
         shape = shape_of(tiff, raw)
         return ImageInfo("dng", shape.width, shape.height, shape.samples, dtype=shape.dtype, bits=shape.bits)
     pages, shape, _ = stack_pages(tiff)

@@ -147,6 +147,26 @@ def dng(mosaic: Array) -> bytes:
     return tiff(mosaic, photometric="CFA", metadata=None, extratags=tags)
 
 
+def camera_raw(mosaic: Array, pattern: bytes = b"\2\1\1\0", model: str = "DSLR-A900", order: str = "<") -> bytes:
+    """An uncompressed raw file as TIFF-like cameras write it, of a Bayer mosaic (H, W) uint16, with EXIF in it.
+
+    LibRaw knows the model's colours; no DNG tag is in it. `pattern` has R as 0, G as 1, B as 2.
+    """
+    tags: list[tuple[Any, ...]] = [
+        (33421, 3, 2, (2, 2), False),
+        (33422, 1, len(pattern), pattern, False),
+        (271, 2, 0, "SONY", False),
+        (272, 2, 0, model, False),
+        (274, 3, 1, 6, False),
+        ("ExifTag", 4, 1, 0x0E0F0A0B, False),
+    ]
+    data = tiff(mosaic, byteorder=order, photometric="CFA", metadata=None, software=False, extratags=tags)
+    place = len(data) + 2 + 2 * 12 + 4
+    directory = struct.pack(order + "H", 2) + struct.pack(order + "HHIHH", 34855, 3, 1, 800, 0)
+    directory += struct.pack(order + "HHII", 37500, 7, 20, place) + bytes(4) + b"maker's private note"
+    return data.replace(struct.pack(order + "I", 0x0E0F0A0B), struct.pack(order + "I", len(data)), 1) + directory
+
+
 def exif(orientation: int = 6, gps: bool = True, thumbnail: bool = False) -> bytes:
     """A little-endian EXIF block: orientation, a maker, GPS and a directory for a preview, as wanted."""
     entries = [(0x010F, 2, 6, None), (0x0112, 3, 1, orientation)] + ([(0x8825, 4, 1, None)] if gps else [])

@@ -144,19 +144,3 @@ def test_probe_imports_no_codec() -> None:
 def test_bits_of_a_multichannel_tiff() -> None:
     info = probe(files.tiff(files.noise((20, 30, 7), "uint16"), photometric="minisblack", planarconfig="contig"))
     assert (info.channels, info.has_alpha, info.dtype) == (7, False, np.dtype("uint16").name)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"FUJIFILMCCD-RAW 0201" + bytes(200),
-        b"II*\0\x10\0\0\0CR\2\0" + bytes(200),
-        b"\0\0\0\x18ftypcrx \0\0\0\1" + bytes(200),
-        b"IIU\0\x18\0\0\0" + bytes(200),
-        files.dng(files.noise((64, 96), "uint16")).replace(struct.pack("<HH", 50706, 1), struct.pack("<HH", 50705, 1)),
-    ],
-    ids=["raf", "cr2", "cr3", "rw2", "like a nef"],
-)
-def test_camera_raw_is_sent_to_a_converter(data: bytes) -> None:
-    with pytest.raises(UnsupportedFormat, match="DNG Converter"):
-        probe(data)
