@@ -355,8 +355,7 @@ class _Evidence:
 
     def add(self, noisy: NDArray[np.float32], mean: NDArray[np.float32], variance: NDArray[np.float32]) -> None:
         step = 1 if noisy.size < CURVE_PIXELS else 2
-        thin = (slice(None), slice(None, None, step), slice(None, None, step))
-        self.curve.add(noisy[thin], mean[thin], variance[thin])
+        self.curve.add(noisy, mean, variance, step)
         self.posterior += float(variance.sum(dtype=np.float64))
         self.pixels += variance.size
         if self.seen % self.every == 0:

@@ -5,14 +5,19 @@ from model import report
 from model.estimate import NoiseCurve, NoiseFit
 
 
+def ramp(low: float, high: float) -> np.ndarray:
+    """A smooth image that shows every level."""
+    return np.broadcast_to(np.linspace(low, high, 700, dtype=np.float32)[:, None], (700, 600))
+
+
 def curve_of(alpha: float, sigma: float, seed: int = 0, shrink: float = 0.0) -> NoiseCurve:
     """The curve of a perfect posterior: a share `shrink` of the noise is unknown to the denoiser."""
     rng = np.random.default_rng(seed)
-    clean = rng.uniform(0.05, 0.95, 200_000).astype(np.float32)
+    clean = ramp(0.05, 0.95)
     variance = (alpha * clean + sigma**2).astype(np.float32)
     noise = rng.normal(0, np.sqrt(variance)).astype(np.float32)
     # μ = x + e with e of variance shrink·n, so E[(y − μ)²] = (1 − shrink)·n: the posterior variance is what is missing.
-    share = np.where(np.arange(clean.size) % 2, shrink, shrink / 4).astype(np.float32)
+    share = np.where(np.arange(clean.shape[1]) % 2, shrink, shrink / 4).astype(np.float32)
     curve = NoiseCurve()
     curve.add(clean + np.sqrt(1 - share) * noise, clean, share * variance)
     return curve
@@ -28,12 +33,35 @@ def test_the_line_through_the_curve_is_the_noise(alpha: float, sigma: float, shr
 
 def test_clipped_ends_do_not_bend_the_line() -> None:
     rng = np.random.default_rng(0)
-    clean = rng.uniform(0, 1, 400_000).astype(np.float32)
+    clean = ramp(0, 1)
     noisy = (clean + rng.normal(0, np.sqrt(0.01 * clean))).clip(0, 1).astype(np.float32)
     curve = NoiseCurve()
     curve.add(noisy, clean, np.zeros_like(clean))
     assert curve.fit().alpha < 0.0096
     assert curve.fit((0.0, 1.0)).alpha == pytest.approx(0.01, rel=0.03)
+
+
+def test_a_denoiser_that_leans_towards_the_noise_does_not_tilt_the_line() -> None:
+    alpha, sigma, lean = 0.05, 0.02, 0.15
+    rng = np.random.default_rng(0)
+    clean = ramp(0.02, 0.9)
+    noise = (alpha * rng.poisson(clean / alpha) - clean + rng.normal(0, sigma, clean.shape)).astype(np.float32)
+    mean = clean + lean * noise
+    curve = NoiseCurve()
+    # The residual is short of the noise by (1 - lean)²; what is missing is the posterior variance.
+    curve.add(clean + noise, mean, ((1 - (1 - lean) ** 2) * (alpha * clean + sigma**2)).astype(np.float32))
+    fit = curve.fit()
+    assert fit.alpha == pytest.approx(alpha, rel=0.03)
+    assert fit.sigma == pytest.approx(sigma, abs=0.004)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 7), (3, 2, 3), (4, 4)])
+def test_images_smaller_than_the_box_are_counted_too(shape: tuple[int, ...]) -> None:
+    mean = np.full(shape, 0.5, np.float32)
+    curve = NoiseCurve(flat=1.0)
+    curve.add(mean + 0.1, mean, np.zeros_like(mean))
+    assert curve.count.sum() == mean.size
+    assert curve.fit().sigma == pytest.approx(0.1, rel=1e-3)
 
 
 def test_curve_of_nothing_is_no_noise() -> None:
