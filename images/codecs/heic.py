@@ -20,6 +20,9 @@ from images.source import Source
 
 Array = NDArray[Any]
 _QUALITY = 95
+_PRESET = (
+    "ultrafast"  # x265's own choice takes 8 times the CPU for a file a fifth smaller and 3 dB further from the result
+)
 
 
 def decode(source: Source, info: ImageInfo, limits: Limits) -> Decoded:
@@ -55,7 +58,13 @@ def encode(stored: Array, metadata: Metadata, info: ImageInfo, note: str | None)
     _, height, width, samples = stored.shape
     mode = {1: "L", 3: "RGB", 4: "RGBA"}[samples] + (";16" if stored.dtype == np.uint16 else "")
     image = pillow_heif.from_bytes(mode=mode, size=(width, height), data=np.ascontiguousarray(stored[0]).tobytes())
-    options: dict[str, Any] = {"quality": _QUALITY, "chroma": 444, "exif": metadata.exif, "xmp": xmp}
+    options: dict[str, Any] = {
+        "quality": _QUALITY,
+        "chroma": 444,
+        "enc_params": {"preset": _PRESET},
+        "exif": metadata.exif,
+        "xmp": xmp,
+    }
     if metadata.icc:
         image.info["icc_profile"], image.info["icc_profile_type"] = metadata.icc, "prof"
     buffer = io.BytesIO()

@@ -22,6 +22,7 @@ from images import note as notes
 from images.codecs import tiff_tags as tagging
 from images.decoded import Decoded, Metadata
 from images.errors import BrokenImage, ImageError, UnsupportedFormat
+from images.headers import jpeg as jpeg_header
 from images.headers import tiff as header
 from images.headers.tiff import Page, Shape, Tiff
 from images.info import ImageInfo
@@ -35,7 +36,8 @@ _COMPRESSIONS = {1: None, 5: "lzw", 8: "zlib", 32946: "zlib", 32773: "packbits",
 _PREDICTABLE = {"lzw", "zlib", "zstd", "lzma"}
 _WHITE_IS_ZERO, _PALETTE, _SEPARATED, _YCBCR = 0, 3, 5, 6
 _OVER_4_GB = (1 << 32) - (1 << 25)
-_LZW = 5
+_LZW, _JPEG, _JPEG_START = 5, (6, 7), b"\xff\xd8"
+_JPEG_SLACK = 1 << 16  # some writers pad strips to whole blocks
 
 
 def decode(source: Source, info: ImageInfo, limits: Limits) -> Decoded:
@@ -130,8 +132,11 @@ def _paged(source: Source, tiff: Tiff, pages: list[Page]) -> Iterator[Array]:
     """One directory after the other, each read at the offset that was checked."""
     with tifffile.TiffFile(io.BufferedReader(_Stream(source)), _multifile=False) as file:
         for index, page in enumerate(pages):
-            if tiff.number(page, header.COMPRESSION, 1) == _LZW:
+            compression = tiff.number(page, header.COMPRESSION, 1)
+            if compression == _LZW:
                 _check_lzw(source, tiff, page)
+            elif compression in _JPEG:
+                _check_jpeg(source, tiff, page)
             file.filehandle.seek(page.offset)
             yield _plane(tifffile.TiffPage(file, index=index))
 
@@ -141,6 +146,22 @@ def _check_lzw(source: Source, tiff: Tiff, page: Page) -> None:
     for offset, size in header.segments(tiff, page):
         if size and not lzw.is_sound(source.read(offset, size)):
             raise BrokenImage("The TIFF file's image data is damaged: its LZW compression is broken.")
+
+
+def _check_jpeg(source: Source, tiff: Tiff, page: Page) -> None:
+    """Refuse strips and tiles whose own headers give a far larger size: they would be decoded to that, then cut."""
+    width, height = tiff.number(page, header.WIDTH), tiff.number(page, header.LENGTH)
+    rows = tiff.number(page, header.ROWS_PER_STRIP, height) or height
+    room = width * min(rows, height)
+    if header.TILE_WIDTH in page.tags:
+        room = tiff.number(page, header.TILE_WIDTH) * tiff.number(page, header.TILE_LENGTH)
+    for offset, size in header.segments(tiff, page):
+        if size > 4 and source.read(offset, 2) == _JPEG_START:
+            found = jpeg_header.frame_pixels(Source(source.read(offset, size)))
+            if found > 2 * room + _JPEG_SLACK:
+                raise BrokenImage(
+                    "The TIFF file's JPEG data gives a far larger size than its page: it is built to do harm."
+                )
 
 
 def _plane(page: tifffile.TiffPage) -> Array:

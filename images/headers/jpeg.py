@@ -42,6 +42,15 @@ def segments(source: Source) -> Iterator[tuple[int, int, int]]:
     raise BrokenImage("The JPEG file has more parts than any real image has.")
 
 
+def frame_pixels(source: Source) -> int:
+    """Width x height as the first frame header gives them, whatever the coding; 0 if there is none before the scan."""
+    for marker, offset, size in segments(source):
+        if marker in _FRAMES and size >= 6:
+            height, width = source.unpack(">HH", offset + 1)
+            return int(height * width)
+    return 0
+
+
 def read(source: Source, limits: Limits) -> ImageInfo:
     """Facts from the frame header (SOFn)."""
     metadata = 0

@@ -50,6 +50,7 @@ def seeds() -> dict[str, bytes]:
         "short.fits": files.fits(files.noise((9, 8), "int16"), "OBJECT  = 'x'"),
         "a.dcm": files.dicom(files.noise((9, 8), "int16"), PatientName="A^B"),
         "a.dng": files.dng(files.noise((64, 96), "uint16")),
+        "a.arw": files.camera_raw(files.noise((64, 96), "uint16")),
         "ome.tif": files.tiff(stack, ome=True, photometric="minisblack"),
         "imagej.tif": files.tiff(stack, imagej=True),
         "tiles.tif": files.tiff(files.noise((33, 40)), tile=(16, 16), compression="lzw", bigtiff=True),

@@ -173,6 +173,21 @@ def test_lzw_codes_that_name_nothing_are_refused_before_they_are_decoded() -> No
     assert isinstance(survives(data), BrokenImage)
 
 
+@pytest.mark.parametrize("options", [{}, {"rowsperstrip": 16}, {"tile": (32, 32)}])
+def test_jpeg_in_a_tiff_that_is_far_larger_than_its_page(options: dict[str, object]) -> None:
+    """Found by fuzzing: 2 kB of such a file took a minute and 700 MB, all of it cut away afterwards."""
+    good = files.tiff(files.smooth(), photometric="rgb", compression="jpeg", **options)
+    assert survives(good) is None
+    with tifffile.TiffFile(io.BytesIO(good)) as file:
+        start = file.pages[0].dataoffsets[-1]
+    data = bytearray(good)
+    frame = good.index(b"\xff\xc0", start)
+    struct.pack_into(">HH", data, frame + 5, 12_288, 16_384)
+    found = survives(bytes(data))
+    assert isinstance(found, BrokenImage)
+    assert "far larger" in str(found)
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=3000), st.integers(1, 64))
 def test_every_lzw_stream_that_an_encoder_writes_is_sound(data: bytes, repeat: int) -> None:
