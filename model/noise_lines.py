@@ -45,7 +45,7 @@ class NoiseLines:
         step = max(1, len(images) // PROBED)
         probed = range(0, len(images), step)
         curves = [self._curves(i) for i in probed]
-        together = [NoiseCurve(flat=1.0) for _ in curves[0]]
+        together = [NoiseCurve() for _ in curves[0]]
         for channels in curves:
             for pool, curve in zip(together, channels, strict=True):
                 pool.merge(curve)
@@ -67,7 +67,7 @@ class NoiseLines:
     def _curves(self, index: int) -> list[NoiseCurve]:
         """The noise curve of each channel of an image, from the whole of it or a grid of windows."""
         image = self._images[index]
-        curves = [NoiseCurve(flat=1.0) for _ in range(image.shape[0])]
+        curves = [NoiseCurve() for _ in range(image.shape[0])]
         stride = self._base.network.stride
         for rows in _windows(image.shape[1]):
             for columns in _windows(image.shape[2]):
