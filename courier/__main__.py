@@ -6,14 +6,19 @@ import asyncio
 import signal
 import sys
 
+import structlog
+
 from courier.addresses import GuardedBackend
 from courier.loop import Courier
+from courier.metrics import CourierMetrics, serve_metrics
 from courier.sender import Sender
 from store.database import connect
 from store.errors import StoreError
 from store.logs import configure_logs
-from store.settings import load_settings
+from store.settings import Settings, load_settings
 from store.webhooks import Webhooks
+
+log = structlog.get_logger(__name__)
 
 
 def main() -> int:
@@ -25,8 +30,20 @@ def main() -> int:
     except StoreError as error:
         print(f"courier: {error}", file=sys.stderr)
         return 1
-    asyncio.run(_run(Courier(webhooks, Sender(GuardedBackend(settings.webhook_private)), settings.job_days)))
+    sender, metrics = Sender(GuardedBackend(settings.webhook_private)), CourierMetrics()
+    _serve(metrics, settings)
+    asyncio.run(_run(Courier(webhooks, sender, settings.job_days, metrics)))
     return 0
+
+
+def _serve(metrics: CourierMetrics, settings: Settings) -> None:
+    """Answer /metrics. A port in use stops no delivery: a second courier of a machine has none, or one of its own."""
+    if not settings.courier_metrics_port:
+        return
+    try:
+        serve_metrics(metrics, settings.metrics_host, settings.courier_metrics_port)
+    except OSError as error:
+        log.warning("metrics_not_served", port=settings.courier_metrics_port, reason=str(error))
 
 
 async def _run(courier: Courier) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from datetime import UTC, datetime
 
 import structlog
 from anyio import to_thread
 from sqlalchemy.exc import SQLAlchemyError
 
+from courier.metrics import CourierMetrics
 from courier.sender import Sender
 from store.webhooks import Delivery, DeliveryState, Webhooks
 
@@ -25,10 +27,11 @@ log = structlog.get_logger(__name__)
 class Courier:
     """Delivers until told to stop; what is under way then is finished."""
 
-    def __init__(self, webhooks: Webhooks, sender: Sender, keep_days: float) -> None:
+    def __init__(self, webhooks: Webhooks, sender: Sender, keep_days: float, metrics: CourierMetrics) -> None:
         self._webhooks = webhooks
         self._sender = sender
         self._keep_days = keep_days
+        self._metrics = metrics
         self._stopping = asyncio.Event()
         self._under_way: set[asyncio.Task[None]] = set()
         self._tenants: Counter[str] = Counter()
@@ -63,14 +66,21 @@ class Courier:
         self._tenants[delivery.tenant] += 1
         task = asyncio.create_task(self._deliver(delivery))
         self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        self._metrics.set_under_way(len(self._under_way))
+        task.add_done_callback(self._over)
         return True
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        self._metrics.set_under_way(len(self._under_way))
 
     async def _deliver(self, delivery: Delivery) -> None:
         try:
             secrets = await to_thread.run_sync(self._webhooks.signing_secrets, delivery.tenant)
             attempt = await self._sender.send(delivery, secrets)
             after = await to_thread.run_sync(self._webhooks.record, delivery, attempt)
+            age = (datetime.now(UTC) - delivery.created_at).total_seconds()
+            self._metrics.observe_attempt(attempt.seconds, None if after is None else after.state, age)
             level = log.info if attempt.error is None else log.warning
             level(
                 "webhook", delivery=delivery.id, job_id=delivery.job_id, tenant=delivery.tenant,

@@ -19,6 +19,7 @@ from store.jobs import Jobs
 from store.keys import Keys
 from store.logs import configure_logs
 from store.settings import Settings, load_settings
+from store.traces import start_traces
 
 STOP_SECONDS = 10
 """How long a stopping gateway lets transfers under way finish. Requests that wait for jobs are answered at once."""
@@ -49,6 +50,7 @@ def main() -> int:
     try:
         settings = load_settings()
         configure_logs(settings)
+        start_traces(settings, "gateway")
         app = create_app(settings)
         listener = listen(settings)
         asks_for_keys = require_store(settings)

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import structlog
 from anyio import to_thread
 from fastapi import APIRouter, Depends, FastAPI
+from fastapi.telemetry import TelemetryConfig
 from sqlalchemy.exc import SQLAlchemyError
 
 from service import (
@@ -26,7 +27,7 @@ from service.access import identify
 from service.body_limit import BodyLimit
 from service.hosts import LoopbackHosts, is_loopback, require_guarded
 from service.metrics import GatewayMetrics
-from service.request_context import RequestContext
+from service.request_context import RequestContext, is_quiet
 from service.services import open_services
 from store.settings import Settings, load_settings
 from store.shipped import register_shipped
@@ -45,6 +46,15 @@ TAGS = [
     {"name": "health", "description": "For load balancers and monitoring."},
     {"name": "pages", "description": "For people."},
 ]
+
+TELEMETRY: TelemetryConfig = {
+    "metrics": False,  # are Prometheus's
+    "logs": False,  # are structlog's
+    "operation_spans": False,  # a span a request is enough; the worker's are more interesting
+    "auto_configure": False,  # B2S_TRACES says whether
+    "exclude": is_quiet,
+}
+"""FastAPI makes the span of a request by itself, once there is an exporter (`store.traces`)."""
 
 log = structlog.get_logger(__name__)
 
@@ -83,6 +93,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # a redirect loses bodies and, behind a proxy, names the wrong host
+        telemetry=TELEMETRY,
     )
     _add_routes(app)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it

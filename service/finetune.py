@@ -28,6 +28,7 @@ from store.errors import IdempotencyConflict, StoreError
 from store.ids import new_id
 from store.job import Job, JobKind, NewJob
 from store.models import ModelNotFound
+from store.traces import traceparent
 
 router = APIRouter(tags=["finetune"])
 
@@ -147,6 +148,7 @@ def _record(services: Services, asked: Asked) -> tuple[Job, bool]:
         tenant=asked.caller.tenant,
         allowance=asked.caller.allowance,
         request_id=asked.request_id,
+        traceparent=traceparent(),
         idempotency_key=asked.idempotency_key,
     )
     if asked.idempotency_key is not None:

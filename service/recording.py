@@ -20,6 +20,7 @@ from store.blobs import input_key
 from store.errors import IdempotencyConflict, StoreError
 from store.ids import new_id
 from store.job import Job, JobKind, NewJob
+from store.traces import traceparent
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +52,7 @@ async def record(
         allowance=caller.allowance,
         model=model_id,
         request_id=request_id,
+        traceparent=traceparent(),
         idempotency_key=idempotency_key,
     )
     if idempotency_key is not None:

@@ -72,8 +72,13 @@ def _route_template(scope: Scope) -> str:
     return template if isinstance(template, str) else "unmatched"
 
 
+def is_quiet(scope: Scope) -> bool:
+    """Whether this is a probe or a scrape."""
+    return scope["path"].removeprefix("/v1") in QUIET_PATHS
+
+
 def _log_access(scope: Scope, status: int, seconds: float) -> None:
-    if scope["path"].removeprefix("/v1") in QUIET_PATHS and status < 400:
+    if is_quiet(scope) and status < 400:
         return
     client = scope.get("client")
     log.info(

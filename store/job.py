@@ -94,6 +94,7 @@ class NewJob:
         body_hash: SHA-256 of body and options in hex, compared when an idempotency key comes again.
         allowance: how much the tenant may use.
         model: id of the model that does the work; of a fine-tune, the one it starts from.
+        traceparent: the span of the request, if it is traced; the worker's becomes its child.
         dataset_id: the dataset a fine-tune learns from, kept from being changed until the job has ended.
     """
 
@@ -108,6 +109,7 @@ class NewJob:
     tenant: str = DEFAULT_TENANT
     allowance: Allowance = field(default_factory=Allowance)
     request_id: str | None = None
+    traceparent: str | None = None
     idempotency_key: str | None = None
     body_hash: str | None = None
     dataset_id: str | None = None
@@ -160,6 +162,7 @@ class Job:
     input_key: str | None
     pixels: int
     request_id: str | None
+    traceparent: str | None
     idempotency_key: str | None
     body_hash: str | None
     phase: str | None

@@ -411,6 +411,7 @@ class Jobs:
             "input_key": new.input_key,
             "pixels": new.pixels,
             "request_id": new.request_id,
+            "traceparent": new.traceparent,
             "idempotency_key": new.idempotency_key,
             "body_hash": new.body_hash,
             "progress": Progress(unit=new.unit).to_dict(),

@@ -45,6 +45,7 @@ jobs = Table(
     Column("input_key", Text),
     Column("pixels", BigInteger, nullable=False),  # width × height × frames; of all images for a set
     Column("request_id", String(128)),
+    Column("traceparent", String(64)),  # of the request's span, if it is traced
     Column("idempotency_key", String(255)),
     Column("body_hash", String(64)),
     # How far it is

@@ -77,7 +77,7 @@ class Settings(BaseSettings):
         20, description="Time a stopping worker gives its running job before handing it back."
     )
     metrics_port: int = Field(9808, ge=0, le=65535, description="Port of the denoise worker's /metrics; 0: none.")
-    metrics_host: str = Field("127.0.0.1", description="Address of the workers' /metrics.")
+    metrics_host: str = Field("127.0.0.1", description="Address of the workers' and the courier's /metrics.")
 
     # Fine-tuning
     max_set_bytes: Positive = Field(20 * 2**30, description="Largest training set in bytes, as sent and unpacked.")
@@ -104,10 +104,15 @@ class Settings(BaseSettings):
         False, description="Let webhooks go to private addresses and over http: where receivers are in the own network."
     )
 
-    # Logs
+    courier_metrics_port: int = Field(9810, ge=0, le=65535, description="Port of the courier's /metrics; 0: none.")
+
+    # Logs and traces
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["auto", "pretty", "json"] = Field(
         "auto", description="`auto`: pretty on a terminal, else JSON."
+    )
+    traces: bool = Field(
+        False, description="Export OpenTelemetry traces, over OTLP to where the standard `OTEL_…` variables say."
     )
 
     @property

@@ -10,6 +10,7 @@ from celery import shared_task, signals
 from store.job import JobKind
 from store.logs import configure_logs
 from store.settings import load_settings
+from store.traces import start_traces
 from worker.tasks import answer
 
 log = structlog.get_logger(__name__)
@@ -26,7 +27,9 @@ def denoise(job_id: str) -> None:
 @signals.worker_process_init.connect
 def warm_up(**_: Any) -> None:
     """Load torch and the models before the first job comes."""
-    configure_logs(load_settings())
+    settings = load_settings()
+    configure_logs(settings)
+    start_traces(settings, JobKind.DENOISE)
     from worker.child import denoise_runner
 
     denoise_runner()

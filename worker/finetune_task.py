@@ -11,6 +11,7 @@ from celery import shared_task, signals
 from store.job import JobKind
 from store.logs import configure_logs
 from store.settings import load_settings
+from store.traces import start_traces
 from worker.tasks import answer
 
 log = structlog.get_logger(__name__)
@@ -29,5 +30,6 @@ def stand_back(**_: Any) -> None:
     """Let denoise jobs on the same cores go first, whatever this process does."""
     settings = load_settings()
     configure_logs(settings)
+    start_traces(settings, JobKind.FINETUNE)
     os.nice(settings.finetune_nice)
     log.info("child_ready")

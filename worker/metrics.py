@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from store.job import Job, JobKind
 from store.jobs import Jobs
+from worker.gpu import GpuCollector
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 
@@ -104,4 +105,5 @@ def serve_metrics(jobs: Jobs, host: str, port: int) -> None:
     registry = CollectorRegistry()
     MultiProcessCollector(registry)
     registry.register(QueueCollector(jobs))
+    registry.register(GpuCollector())
     start_http_server(port, host, registry)

@@ -14,6 +14,7 @@ from store.errors import StoreError
 from store.job import Job, JobKind, JobState, Outcome
 from store.jobs import Jobs
 from store.settings import Settings
+from store.traces import job_span, past_span, say_outcome
 from worker.attempt import Attempt
 from worker.errors import Canceled, LeaseLost, Refused, Retriable, ShuttingDown, Stopped
 from worker.explain import explain
@@ -24,6 +25,8 @@ from worker.stages import Stages
 log = structlog.get_logger(__name__)
 
 Work = Callable[[Attempt, Stages], Outcome]
+WELL = frozenset({"succeeded", "canceled", "handed_back"})
+"""Outcomes that are no error in a trace."""
 
 
 class Runner:
@@ -63,7 +66,13 @@ class Runner:
         job = self._jobs.claim(self._kind, self._owner)
         if job is None:
             return False
-        with structlog.contextvars.bound_contextvars(job_id=job.id, request_id=job.request_id, attempt=job.attempt):
+        ids: dict[str, str | int] = {
+            "job_id": job.id,
+            "request_id": job.request_id or "",
+            "attempt": job.attempt,
+        }
+        span = {f"b2s.{name}": value for name, value in ids.items()}
+        with structlog.contextvars.bound_contextvars(**ids), job_span(self._kind, job.traceparent, span):
             self._run(job)
         return True
 
@@ -71,6 +80,7 @@ class Runner:
         stages = Stages()
         if job.started_at is not None:
             stages.add("queued", (job.started_at - job.created_at).total_seconds())
+            past_span("queued", job.created_at, job.started_at)
         attempt = Attempt(self._jobs, job, self._settings.heartbeat_seconds, self._grace)
         with attempt:
             ended: Outcome | Stopped
@@ -80,6 +90,7 @@ class Runner:
                 ended = explain(error)
             outcome = self._conclude(job, ended, stages)
         self._metrics.observe_attempt(job, outcome, stages.seconds, attempt.progress.done)
+        say_outcome(outcome, well=outcome in WELL)
         log.info("job_ended", outcome=outcome, kind=job.kind, pixels=job.pixels, seconds=stages.seconds)
         if self._settings.max_running_per_tenant:
             self._broker.ring(self._kind, job.id)  # the tenant is below its cap again, and its rings were used up

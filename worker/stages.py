@@ -1,10 +1,12 @@
-"""How long each stage of a job takes."""
+"""How long each stage of a job takes, for metrics, the job's timings and its trace."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from store.traces import stage_span
 
 
 class Stages:
@@ -17,7 +19,8 @@ class Stages:
     def __call__(self, name: str) -> Iterator[None]:
         begin = time.perf_counter()
         try:
-            yield
+            with stage_span(name):
+                yield
         finally:
             self.add(name, time.perf_counter() - begin)
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from celery import signals
 
+from store.traces import flush_traces
+
 if TYPE_CHECKING:
     from worker.runner import Runner
 
@@ -29,6 +31,12 @@ def answer(runner: Callable[[], Runner], rung_for: str) -> None:
         os._exit(1)
     if not found:
         log.debug("nothing_to_do", rung_for=rung_for)
+
+
+@signals.worker_process_shutdown.connect
+def send_the_last_spans(**_: Any) -> None:
+    """A batch of spans waits for seconds; this process does not."""
+    flush_traces()
 
 
 @signals.setup_logging.connect

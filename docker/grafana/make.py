@@ -41,6 +41,18 @@ DASHBOARDS: dict[str, tuple[str, list[Panel]]] = {
             ]),
             ("Webhooks not delivered yet", "short", [("max(b2s_webhooks_pending)", "pending")]),
             ("Most overdue webhook", "s", [("max(b2s_webhooks_overdue_seconds)", "overdue")]),
+            ("Webhook attempts by outcome", "ops", [
+                ("sum by (outcome) (rate(b2s_webhook_attempts_total[5m]))", "{{outcome}}"),
+            ]),
+            ("From the end of a job to the arrival of its webhook", "s", [
+                ("histogram_quantile(0.5, sum by (le) (rate(b2s_webhook_age_seconds_bucket[5m])))", "p50"),
+                ("histogram_quantile(0.95, sum by (le) (rate(b2s_webhook_age_seconds_bucket[5m])))", "p95"),
+            ]),
+            ("Webhook attempts being made, and their mean time", "short", [
+                ("sum(b2s_webhooks_under_way)", "under way"),
+                ("sum(rate(b2s_webhook_attempt_seconds_sum[5m])) / sum(rate(b2s_webhook_attempt_seconds_count[5m]))",
+                 "seconds"),
+            ]),
         ],
     ),
     "workers": (
@@ -63,6 +75,12 @@ DASHBOARDS: dict[str, tuple[str, list[Panel]]] = {
             ("Tiles halved because the GPU was full", "short", [
                 ("sum(increase(b2s_oom_retries_total[15m]))", "halved"),
             ]),
+            ("GPU busy", "percentunit", [("max by (instance, gpu) (b2s_gpu_busy_ratio)", "{{instance}} {{gpu}}")]),
+            ("GPU memory in use", "percentunit", [
+                ("max by (instance, gpu) (b2s_gpu_memory_used_bytes / b2s_gpu_memory_bytes)", "{{instance}} {{gpu}}"),
+            ]),
+            ("GPU power", "watt", [("max by (instance, gpu) (b2s_gpu_power_watts)", "{{instance}} {{gpu}}")]),
+            ("GPU temperature", "celsius", [("max by (instance, gpu) (b2s_gpu_celsius)", "{{instance}} {{gpu}}")]),
         ],
     ),
     "finetunes": (

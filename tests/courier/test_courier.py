@@ -42,10 +42,11 @@ def sqlite(tmp_path: Path, sqlite_template: Path) -> Iterator[Store]:
 
 
 @contextmanager
-def courier(store: Store) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `python -m courier` until the block ends."""
+def courier(store: Store, **more: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `python -m courier` until the block ends; `more` are variables."""
     environment = {
         "PATH": os.environ["PATH"], "B2S_DATA_DIR": str(store.settings.data_dir), "B2S_WEBHOOK_PRIVATE": "1",
+        "B2S_COURIER_METRICS_PORT": "0", **more,
     }  # fmt: skip
     process = subprocess.Popen([sys.executable, "-m", "courier"], cwd=ROOT, env=environment)
     try:

@@ -12,11 +12,15 @@ import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from courier.metrics import CourierMetrics
 from service.health import QueueCollector
 from service.metrics import GatewayMetrics
 from store.job import Job, JobKind
+from store.webhooks import DeliveryState
 from tests.docker.scripts import script
 from tests.stores import Store
+from tests.worker.driver import driver
+from worker.gpu import GpuCollector
 from worker.metrics import WorkerMetrics
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +39,7 @@ def queries() -> dict[str, str]:
 
 @pytest.fixture
 def series(store: Store, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
-    """Every series that gateway and worker give, with its labels, each used once."""
+    """Every series that gateway, worker and courier give, with its labels, each used once."""
     texts = []
     gateway = GatewayMetrics()
     gateway.observe_request("GET", "/jobs", 200, 0.1)
@@ -46,10 +50,18 @@ def series(store: Store, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]
     monkeypatch.setattr("worker.metrics.CollectorRegistry", lambda: registry)
     _use(WorkerMetrics(), job)
     texts.append(generate_latest(registry))
+    driver(monkeypatch, gpus=1)
+    registry = CollectorRegistry()
+    registry.register(GpuCollector())
+    texts.append(generate_latest(registry))
+    courier = CourierMetrics()
+    courier.observe_attempt(0.1, DeliveryState.DELIVERED, 1.0)
+    texts.append(generate_latest(courier.registry))
     found: dict[str, set[str]] = {"up": {"job", "instance"}}
     for family in (family for text in texts for family in text_string_to_metric_families(text.decode())):
         for sample in family.samples:
-            found.setdefault(sample.name, set()).update(sample.labels)
+            # Prometheus adds the instance
+            found.setdefault(sample.name, {"instance"}).update(sample.labels)
     return found
 
 
@@ -105,4 +117,4 @@ def test_the_workers_ports_are_scraped() -> None:
     config = yaml.safe_load((ROOT / "docker" / "prometheus" / "prometheus.yml").read_text())
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     asked = {name for job in config["scrape_configs"] for dns in job["dns_sd_configs"] for name in dns["names"]}
-    assert asked == {"gateway", "denoise", "denoise-gpu", "finetune", "finetune-gpu"} <= compose.keys()
+    assert asked == {"gateway", "courier", "denoise", "denoise-gpu", "finetune", "finetune-gpu"} <= compose.keys()

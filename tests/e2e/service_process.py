@@ -46,6 +46,7 @@ def running_service(data_dir: Path, **environment: str) -> Iterator[Service]:
         "B2S_DATA_DIR": str(data_dir),
         "B2S_METRICS_PORT": str(free_port()),
         "B2S_FINETUNE_METRICS_PORT": str(free_port()),
+        "B2S_COURIER_METRICS_PORT": str(free_port()),
         "PYTHONUNBUFFERED": "1",
     }
     log = data_dir / "service.log"
