@@ -147,13 +147,23 @@ def test_canceled_in_mid_training_it_leaves_no_model(visit: Visit, folder: Path)
     page.click("button[aria-label='Cancel finetune endless']")
     visit.until("document.querySelector('#tune-verdict').textContent.includes('canceled')")
     assert page.locator("#tune-result").is_hidden()
+    assert page.locator("#tune-phases .stopped").all_text_contents() == ["Train, stopped"]
     page.reload()
     visit.until("document.querySelector('#model').options.length > 1")
     assert page.locator("#model option").count() == before
 
 
-def test_a_set_that_is_too_small_is_said_with_the_reasons(visit: Visit, folder: Path) -> None:
-    visit.page.set_input_files("#tune-files", [folder / "run-1" / "field-0.png", folder / "notes.txt"])
-    visit.page.click("#tune-start")
+def test_a_set_that_is_too_small_is_said_with_the_reasons_by_keyboard_alone(visit: Visit, folder: Path) -> None:
+    page = visit.page
+    with page.expect_file_chooser() as chooser:
+        page.locator("#tune-files").press("Enter")
+    chooser.value.set_files([folder / "run-1" / "field-0.png", folder / "notes.txt"])
+    visit.until("!document.querySelector('#tune-start').disabled")
+    reached = []
+    for _ in range(6):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.id"))
+    assert reached == ["tune-folder", "tune-name", "tune-base", "tune-minutes", "tune-most-steps", "tune-start"]
+    page.keyboard.press("Enter")
     visit.until("document.querySelector('#tune-verdict').textContent.includes('notes.txt')")
-    assert visit.page.locator("#tune-result").is_hidden()
+    assert page.locator("#tune-result").is_hidden() and page.locator("#error").is_hidden()

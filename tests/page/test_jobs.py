@@ -51,5 +51,6 @@ def test_a_dropped_folder_is_denoised_with_what_lies_below_it(visit: Visit, tmp_
     visit.until(f"{done}.length === {IMAGES}")
     assert "notes.txt" not in visit.page.inner_text("#jobs")
     visit.until("document.querySelector('#status').textContent.includes('field-5.png is done')")
-    assert "not an image" in visit.page.inner_text("#error")  # still there, though others came after it
+    error = visit.page.inner_text("#error")
+    assert "notes.txt" in error and "not an image" in error  # still there, though others came after it
     visit.complaints.clear()  # the browser itself logs the 415

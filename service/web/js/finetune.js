@@ -75,13 +75,14 @@ export async function watch(job) {
   }, signal);
   if (!ended) return; // another one is watched now
   cancelAnimationFrame(drawing);
-  phase("ended", "");
   draw(curves);
   handlers.onJob();
   if (ended.state !== "succeeded") {
+    stopped();
     $("tune-verdict").replaceChildren(element("p", { className: "warning" }, ended.error?.detail ?? `The job was ${ended.state}.`));
     return;
   }
+  phase("ended", "");
   const report = await showTuned(ended);
   if (signal.aborted) return;
   $("tune-weights").onclick = () => saveWeights(ended, report.model).catch(handlers.onError);
@@ -115,6 +116,16 @@ function phase(name, words, done, total) {
   $("tune-bar").hidden = name === "ended";
   if (total) [$("tune-bar").max, $("tune-bar").value] = [total, Math.min(done, total)];
   else $("tune-bar").removeAttribute("value");
+}
+
+/** The phase under way is where it ended. */
+function stopped() {
+  const item = $("tune-phases").querySelector("[aria-current]");
+  item?.removeAttribute("aria-current");
+  item?.classList.add("stopped");
+  item?.append(element("span", { className: "unseen" }, ", stopped"));
+  $("tune-phase").textContent = "Ended";
+  $("tune-bar").hidden = true;
 }
 
 function progress({ done, total, unit, detail }) {

@@ -65,11 +65,12 @@ function show(jobs) {
   if (place >= 0 && !body.contains(document.activeElement)) refocus(body, focused, place, button);
 }
 
-/** The keyboard stays where it was: on the same job, or where it stood if that has gone. */
+/** The keyboard stays where it was: on the same job, or where it stood if that has gone; on the row while it has no button. */
 function refocus(body, job, place, button) {
   const target = [...body.children].find((made) => made.dataset.job === job) ?? body.children[Math.min(place, body.children.length - 1)];
   const buttons = [...(target?.querySelectorAll("button") ?? [])];
-  (buttons[Math.min(button, buttons.length - 1)] ?? $("jobs-title")).focus();
+  if (target) target.tabIndex = -1;
+  (buttons[Math.min(Math.max(button, 0), buttons.length - 1)] ?? target ?? $("jobs-title")).focus();
 }
 
 function words(job) {

@@ -49,6 +49,7 @@ async function run(file, extra = {}) {
     if (job.state === "succeeded") return job;
     throw new api.Problem(422, { title: `${file.name} was not denoised`, detail: job.error?.detail ?? `The job was ${job.state}.` });
   } catch (error) {
+    if (error instanceof api.Problem && !error.title.includes(file.name)) error.title = `${file.name}: ${error.title}`;
     complain(error);
     return null;
   }
