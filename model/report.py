@@ -93,7 +93,7 @@ def measure(
         **{k: _rounded(v) for k, v in numbers.items()},
         noise_curve={
             "mean": _rounded(fit.mean.tolist()), "variance": _rounded(fit.variance.tolist()),
-            "alpha": _rounded(fit.alpha), "sigma": _rounded(fit.sigma),
+            "alpha": _rounded(fit.alpha), "sigma": _rounded(fit.sigma), "black": _rounded(fit.black),
         },
         residual_histogram=_histogram(standardised),
         warnings=_warnings(numbers),

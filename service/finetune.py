@@ -21,7 +21,7 @@ from service.parameters import Prefer
 from service.preferences import wait_seconds
 from service.problems import FieldError
 from service.services import BasePath, Services, ServicesDep
-from service.training_files import TrainingFile, TrainingUpload, receive_training_files
+from service.training_files import TrainingUpload, receive_training_files
 from service.webhooks import require_webhook_url
 from store.blobs import input_key
 from store.errors import IdempotencyConflict, StoreError
@@ -29,6 +29,7 @@ from store.ids import new_id
 from store.job import Job, JobKind, NewJob
 from store.models import ModelNotFound
 from store.traces import traceparent
+from store.training_file import TrainingFile
 
 router = APIRouter(tags=["finetune"])
 

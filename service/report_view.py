@@ -6,12 +6,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class NoiseCurveView(BaseModel):
-    """Variance of the noise against brightness, normalised: the measured points and the fitted line αx + σ²."""
+    """Variance of the noise against brightness, normalised: measured points, and the line α·max(x − black, 0) + σ²."""
 
     mean: list[float] = Field(description="Brightness of the points.")
     variance: list[float] = Field(description="Noise variance at each point.")
     alpha: float
     sigma: float
+    black: float = Field(
+        default=0.0,
+        description="Brightness at which the noise ends: above 0 if the file has an offset.",
+    )
 
 
 class HistogramView(BaseModel):

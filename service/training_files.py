@@ -24,6 +24,7 @@ from service.parts import SPOOL_BYTES, Part, read_parts
 from service.problems import FieldError
 from service.services import Services
 from store.blobs import file_key
+from store.training_file import TrainingFile
 
 MAX_OPTIONS_BYTES = 64 * 1024
 RAW_TYPES = frozenset(
@@ -36,18 +37,6 @@ RAW_TYPES = frozenset(
         b"application/zip",
     }
 )
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingFile:
-    """One stored file. `pixels` is what its header says, 0 if it is an archive or no image."""
-
-    name: str
-    key: str
-    bytes: int
-    pixels: int
-    sha256: str
-    archive: bool = False
 
 
 @dataclass

@@ -23,6 +23,7 @@ from store.ids import new_id
 from store.job import Job, Outcome, Progress
 from store.models import Model, Models, NewModel
 from store.settings import Settings
+from store.training_file import TrainingFile
 from worker import finetune_picture
 from worker.attempt import Attempt
 from worker.checkpoints import Checkpoints
@@ -30,7 +31,7 @@ from worker.errors import Refused
 from worker.metrics import WorkerMetrics
 from worker.scratch import scratch_folder
 from worker.stages import Stages
-from worker.training_set import Gathering, SetFile, TrainingSet
+from worker.training_set import Gathering, TrainingSet
 
 FROM_SCRATCH = "none"
 POINTS_A_DOUBLING = 200
@@ -83,7 +84,7 @@ class FineTuneWork:
         job, settings = attempt.job, self._settings
         if job.input_key is None:
             raise Refused("input_gone", "The images of this job were deleted before a worker took it.")
-        files = [SetFile(**file) for file in json.loads(self._blobs.get(job.input_key))["files"]]
+        files = [TrainingFile(**file) for file in json.loads(self._blobs.get(job.input_key))["files"]]
         attempt.enter("validating", Progress(0, len(files), "file"))
         limits = Limits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels)
         archives = ArchiveLimits(settings.max_set_images, settings.max_set_bytes, settings.max_upload_bytes)

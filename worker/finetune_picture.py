@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from images.codecs.png import encode
 from images.decoded import Metadata
 from images.info import ImageInfo
-from worker.picture import (
+from worker.charts import (
     BLUE,
     CAPTION,
     CHART,
@@ -29,8 +29,8 @@ from worker.picture import (
     WIDTH,
     Axes,
     Panel,
-    Point,
     caption,
+    noise_curve,
     shown,
     write,
 )
@@ -61,7 +61,14 @@ def draw(report: Mapping[str, Any], previews: Sequence[Preview]) -> bytes:
     for row in rows:
         _place(page, top, row)
         top += CAPTION + row[0].image.height + GUTTER
-    _place(page, charts_top, [_score(report), _noise_curve(report["noise"])])
+    _place(
+        page,
+        charts_top,
+        [
+            _score(report),
+            noise_curve("The set's noise: variance against brightness", report["noise"].get("curve") or {}),
+        ],
+    )
     ImageDraw.Draw(page).line((GUTTER, table_top - 10, WIDTH - GUTTER, table_top - 10), fill=GRID)
     for index, (name, value, colour) in enumerate(findings):
         write(page, (GUTTER, table_top + index * LINE), name, 14, MUTED)
@@ -114,27 +121,6 @@ def _score(report: Mapping[str, Any]) -> Panel:
         axes.line(points, BLUE)
     axes.dots(points, BLUE)
     return Panel("Held-out score by step", "estimated PSNR, dB", axes.finished())
-
-
-def _noise_curve(noise: Mapping[str, Any]) -> Panel:
-    """Variance against brightness as measured on the set, and the fitted line."""
-    curve = noise.get("curve") or {}
-    points: list[Point] = [
-        (float(m), float(v)) for m, v in zip(curve.get("mean", []), curve.get("variance", []), strict=True)
-    ]
-    alpha, sigma, black = (float(noise.get(name) or 0.0) for name in ("alpha", "sigma", "black"))
-    left, right = min((0.0, *(m for m, _ in points))), max((1.0, *(m for m, _ in points)))
-    fitted = [(x, alpha * max(x - black, 0.0) + sigma**2) for x in np.linspace(left, right, 41).tolist()]
-    top = max(1.3 * fitted[-1][1], float(np.quantile([v for _, v in points] or [0.0], 0.9)) * 1.3, 1e-9)
-    axes = Axes((left, right), (0.0, top))
-    for value in np.linspace(0, top, 4).tolist():
-        axes.tick_y(value, f"{value:.2g}")
-    for x in (0.0, 0.5, 1.0):
-        axes.tick_x(x, f"{x:g}")
-    axes.dots([(m, v) for m, v in points if v <= top], BLUE)
-    axes.line(fitted, ORANGE)
-    axes.legend(SIDE - 10, 10, "alpha · mean + sigma · sigma", ORANGE)
-    return Panel("The set's noise: variance against brightness", "", axes.finished())
 
 
 def _findings(report: Mapping[str, Any]) -> list[tuple[str, str, tuple[int, int, int]]]:

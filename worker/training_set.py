@@ -24,6 +24,7 @@ from images.limits import GIB, Limits
 from images.probe import sniff_archive
 from store.blobs import Blobs
 from store.errors import BlobMissing
+from store.training_file import TrainingFile
 from worker.errors import Refused, Retriable
 
 Array = NDArray[Any]
@@ -38,18 +39,6 @@ MOST_NOT_FINITE = 0.01
 """A few dead pixels do no harm: they are filled with the median. A mask of them is no image."""
 
 DEPTHS = {"uint8": "8-bit", "uint16": "16-bit", "float32": "float"}
-
-
-@dataclass(frozen=True)
-class SetFile:
-    """One file of the list that the gateway wrote."""
-
-    name: str
-    key: str
-    bytes: int
-    pixels: int
-    sha256: str
-    archive: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,7 +105,7 @@ class Gathering:
         self._seen: set[bytes] = set()
         self._unpacked = 0
 
-    def add_all(self, files: Sequence[SetFile], on_file: Callable[[int], None]) -> None:
+    def add_all(self, files: Sequence[TrainingFile], on_file: Callable[[int], None]) -> None:
         """Look at every file; tells `on_file` how many are done, which may raise to stop.
 
         Raises:
@@ -155,7 +144,7 @@ class Gathering:
         for kind in self._kinds.values():
             kind.file.close()
 
-    def _add(self, file: SetFile) -> None:
+    def _add(self, file: TrainingFile) -> None:
         if not file.archive and file.bytes > self._limits.max_bytes:
             self._refuse(file.name, f"it has {file.bytes:,} bytes; at most {self._limits.max_bytes:,} are read")
             return
@@ -171,13 +160,13 @@ class Gathering:
             self._add_image(file.name, fetched)
         fetched.unlink()
 
-    def _fetch(self, file: SetFile, target: Path) -> None:
+    def _fetch(self, file: TrainingFile, target: Path) -> None:
         self._require_room(file.bytes)
         with target.open("wb") as out:
             for chunk in self._blobs.stream(file.key):
                 out.write(chunk)
 
-    def _add_archive(self, file: SetFile, fetched: Path) -> None:
+    def _add_archive(self, file: TrainingFile, fetched: Path) -> None:
         member_path = self._folder / "member"
         try:
             for member in unpack(fetched, member_path, self._left()):

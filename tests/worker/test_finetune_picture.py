@@ -15,7 +15,10 @@ REPORT: dict[str, Any] = {
     "model": "mdl_0192f0c1a2b37c4d8e5f60718293a4b5", "base_model": "base-gray", "from_scratch": False, "promoted": True,
     "scores": {"base": 30.98, "finetuned": 31.03, "gain_db": 0.05},
     "history": [{"step": 0, "score": 30.8}, {"step": 100, "score": 30.9}],
-    "noise": {"alpha": 0.01, "sigma": 0.02, "black": 0.1, "curve": {"mean": [0.2, 0.5], "variance": [0.002, 0.005]}},
+    "noise": {
+        "alpha": 0.01, "sigma": 0.0, "black": 0.1,
+        "curve": {"mean": [0.2, 0.5], "variance": [0.002, 0.005], "alpha": 0.01, "sigma": 0.0, "black": 0.1},
+    },
     "set": {"kept": 8, "left_out": 1, "pixels": 73728},
 }  # fmt: skip
 

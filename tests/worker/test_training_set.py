@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from images.archive import ArchiveLimits
 from images.limits import Limits
 from store.blobs import Blobs
+from store.training_file import TrainingFile
 from tests.worker.images_of import noisy, png
 from worker import training_set
 from worker.errors import Refused, Retriable
-from worker.training_set import Gathering, SetFile, TrainingSet
+from worker.training_set import Gathering, TrainingSet
 
 LIMITS = Limits(max_bytes=2_000_000, max_pixels=1_000_000)
 ARCHIVES = ArchiveLimits(max_files=100, max_bytes=20_000_000, max_file_bytes=2_000_000)
@@ -50,7 +51,7 @@ def gather(blobs: Blobs, tmp_path: Path) -> Iterator[Callable[..., TrainingSet]]
         listed = []
         for name, data in files.items():
             blobs.put(name, data)
-            listed.append(SetFile(name, name, len(data), 0, hashlib.sha256(data).hexdigest()))
+            listed.append(TrainingFile(name, name, len(data), 0, hashlib.sha256(data).hexdigest()))
         gathering.add_all(listed, lambda done: None)
         return gathering.finish(min_pixels)
 
@@ -164,7 +165,9 @@ def test_nothing_usable_is_refused(gather: Callable[..., TrainingSet]) -> None:
 def test_bytes_that_are_gone_cost_their_file(blobs: Blobs, tmp_path: Path) -> None:
     gathering = Gathering(blobs, tmp_path, LIMITS, ARCHIVES)
     blobs.put("here", png(field(1)))
-    gathering.add_all([SetFile("gone", "gone", 5, 0, ""), SetFile("here", "here", 5, 0, "")], lambda done: None)
+    gathering.add_all(
+        [TrainingFile("gone", "gone", 5, 0, ""), TrainingFile("here", "here", 5, 0, "")], lambda done: None
+    )
     found = gathering.finish(1)
     assert (found.kept, list(reasons(found))) == (1, ["gone"])
 
