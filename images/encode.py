@@ -35,6 +35,7 @@ _TIFF_TYPES = frozenset(
     {"uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float16", "float32", "float64"}
 )
 _DEFAULTS = {"gif": "png", "raw": "dng"}  # read here, but written as what can hold the result
+_PAGED = ("tiff", "npy", "fits")  # written page by page
 _NEVER_CMYK = ("png", "webp", "bmp", "avif", "heic")  # four samples are RGBA there
 CONTAINERS = {
     "png": Container(frozenset({"uint8", "uint16"}), frozenset({1, 2, 3, 4}), True),
@@ -97,17 +98,17 @@ def encode_to(
     metadata: Keep = "keep",
     note: str | None = None,
 ) -> tuple[str, str]:
-    """As `encode`, into an open file: (media type, extension). TIFF stacks are written page by page.
+    """As `encode`, into an open file: (media type, extension). TIFF, NPY and FITS stacks go page by page.
 
     With `images.scratch` for the pixels and the file, a stack of any size passes through little memory.
     """
     target = output_format or _default(decoded)
-    if target != "tiff" or len(pixels) == 1:
+    if target not in _PAGED or len(pixels) == 1:
         encoded = encode(decoded, pixels, output_format, metadata, note)
         file.write(encoded.data)
         return encoded.media_type, encoded.extension
     _check(target, decoded.restore(pixels[:1], page=0), decoded)
-    module = import_module("images.codecs.tiff")
+    module = import_module(f"images.codecs.{target}")
     size = decoded.info.decoded_bytes
     module.write(file, _pages(decoded, pixels), size, decoded.metadata.kept(metadata), decoded.info, note)
     return MEDIA_TYPES[target], EXTENSIONS[target]

@@ -6,7 +6,9 @@ unsigned 16 bit, BZERO = 32768, is exactly the shift that `images.samples` makes
 
 from __future__ import annotations
 
-from typing import Any
+import io
+from collections.abc import Iterable
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +19,8 @@ from images.errors import UnsupportedFormat
 from images.headers import fits as header
 from images.info import ImageInfo
 from images.limits import Limits
-from images.samples import to_working
 from images.source import Source
+from images.working_stack import Allocate, WorkingStack
 
 Array = NDArray[Any]
 _TYPES = {8: ">u1", 16: ">i2", 32: ">i4", -32: ">f4", -64: ">f8"}
@@ -26,9 +28,17 @@ _TYPES = {8: ">u1", 16: ">i2", 32: ">i4", -32: ">f4", -64: ">f8"}
 
 def decode(source: Source, info: ImageInfo, limits: Limits) -> Decoded:
     """(N, H, W, 1) of the first image unit; leading axes become frames."""
+    return decode_stack(source, info, limits, np.empty)
+
+
+def decode_stack(source: Source, info: ImageInfo, limits: Limits, allocate: Allocate) -> Decoded:
+    """As `decode`, read page by page into memory from `allocate`."""
     unit = header.image_unit(source)
-    data = np.frombuffer(source.read(unit.data, unit.size), _TYPES[unit.bitpix])
-    pixels, exact, warnings = to_working(data.reshape(info.frames, info.height, info.width, 1))
+    stack = WorkingStack(info.frames, allocate)
+    size = unit.size // info.frames
+    for index in range(info.frames):
+        page = np.frombuffer(source.read(unit.data + index * size, size), _TYPES[unit.bitpix])
+        stack.put(index, page.reshape(info.height, info.width, 1), None)
     native: dict[str, Any] = {
         "before": source.read(0, unit.start),
         "cards": list(unit.cards),
@@ -39,19 +49,36 @@ def decode(source: Source, info: ImageInfo, limits: Limits) -> Decoded:
     limits.check_metadata(len(native["after"]) + len(native["before"]))
     history = "".join(card for card in unit.cards if card.startswith("HISTORY"))
     return Decoded(
-        pixels, None, info, Metadata(native=native), warnings, denoised_before=notes.find(history), exact=exact
+        stack.pixels,
+        None,
+        info,
+        Metadata(native=native),
+        stack.warnings,
+        denoised_before=notes.find(history),
+        exact=stack.exact,
     )
 
 
 def encode(stored: Array, metadata: Metadata, info: ImageInfo, note: str | None) -> bytes:
     """The input with its image data replaced, the note as a HISTORY card."""
+    buffer = io.BytesIO()
+    write(buffer, stored, stored.nbytes, metadata, info, note)
+    return buffer.getvalue()
+
+
+def write(
+    file: IO[bytes], pages: Iterable[Array], size: int, metadata: Metadata, info: ImageInfo, note: str | None
+) -> None:
+    """As `encode`, page by page (H, W, 1) into an open file."""
     native = metadata.native
-    if info.format != "fits" or native.get("size") != stored.size * np.dtype(native.get("type", "u1")).itemsize:
+    if info.format != "fits" or native.get("size") != info.pixels * np.dtype(native.get("type", "u1")).itemsize:
         raise UnsupportedFormat("FITS is written for a whole FITS image only; choose tiff.")
     cards = list(native["cards"])
     if note:
         cards.append(f"HISTORY {note}"[: header.CARD].ljust(header.CARD))
     text = "".join([*cards, "END".ljust(header.CARD)])
     head = text.ljust(-(-len(text) // header.BLOCK) * header.BLOCK).encode("latin-1")
-    data = stored.astype(native["type"], copy=False).tobytes()
-    return b"".join([native["before"], head, data, bytes(-len(data) % header.BLOCK), native["after"]])
+    file.write(native["before"] + head)
+    for page in pages:
+        file.write(np.ascontiguousarray(page.astype(native["type"], copy=False)).data)
+    file.write(bytes(-native["size"] % header.BLOCK) + native["after"])

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
 from images import decode as decoding
 from images import sandbox, scratch
@@ -168,8 +173,6 @@ def test_threads_take_turns(box: Sandbox) -> None:
 
 
 def test_helper_ends_with_its_parent() -> None:
-    import subprocess
-    import sys
     import time
 
     code = "import os; from images.sandbox import shared; box = shared(); box.start(); "
@@ -234,41 +237,71 @@ def test_large_stacks_come_back_on_disk_page_by_page(box: Sandbox, monkeypatch: 
     assert "deleted" in line and "memfd" not in line  # an unnamed file, not memory
 
 
-def test_a_stack_passes_through_little_memory(tmp_path: Path) -> None:
-    """Decoded, copied and written page by page: neither process ever holds more than a part of 300 MB."""
-    import subprocess
-    import sys
-
-    import tifffile
-
-    path, result = tmp_path / "stack.tif", tmp_path / "result.tif"
-    page = files.noise((1024, 1024), "uint16")
-    with tifffile.TiffWriter(path) as writer:
-        for index in range(150):
-            writer.write(page + np.uint16(index), metadata=None)
-    code = f"""
-import shutil
+TRIP = """
+import shutil, sys
 from images import scratch
 from images.decode import decode
 from images.encode import encode_to
 scratch.LARGE = 1 << 20
-decoded = decode({str(path)!r})
+decoded = decode(sys.argv[1])
 pixels = scratch.empty(decoded.pixels.shape, decoded.pixels.dtype)
 for index in range(len(pixels)):
     pixels[index] = decoded.pixels[index]
     scratch.release(pixels)
     scratch.release(decoded.pixels)
-with scratch.file() as file, open({str(result)!r}, "wb") as copy:
-    assert encode_to(file, decoded, pixels)[1] == ".tif"
+with scratch.file() as file, open(sys.argv[2], "wb") as copy:
+    encode_to(file, decoded, pixels)
     file.seek(0)
     shutil.copyfileobj(file, copy)
 status = open("/proc/self/status").read()
 print(int(status.split("VmHWM:")[1].split()[0]) * 1024)
 """
+
+
+def peak_of_trip(source: Path, result: Path) -> int:
+    """Highest resident set of a process that decodes, copies and encodes a stack as the worker does."""
     root = Path(__file__).resolve().parents[2]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 150 * MIB
+    command = [sys.executable, "-c", TRIP, str(source), str(result)]
+    return int(subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout)
+
+
+def test_a_stack_passes_through_little_memory(tmp_path: Path) -> None:
+    """Decoded, copied and written page by page: this process never holds more than a part of 300 MB."""
+    path, result = tmp_path / "stack.tif", tmp_path / "result.tif"
+    page = files.noise((1024, 1024), "uint16")
+    with tifffile.TiffWriter(path) as writer:
+        for index in range(150):
+            writer.write(page + np.uint16(index), metadata=None)
+    assert peak_of_trip(path, result) < 150 * MIB
     with tifffile.TiffFile(result) as file:
         assert len(file.pages) == 150
         for index in (0, 77, 149):
             np.testing.assert_array_equal(file.pages[index].asarray(), page + np.uint16(index))
+
+
+@pytest.mark.parametrize("kind", ["npy", "fits"])
+def test_other_stacks_pass_through_little_memory(kind: str, tmp_path: Path) -> None:
+    path, result = tmp_path / "stack", tmp_path / "result"
+    stack = np.stack([files.noise((1024, 1024), "int16") + np.int16(index) for index in range(4)]).repeat(18, axis=0)
+    path.write_bytes(files.npy(stack) if kind == "npy" else files.fits(stack))
+    assert peak_of_trip(path, result) < 150 * MIB
+    assert result.read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["npy", "fits"])
+def test_a_stack_is_read_a_page_at_a_time(kind: str, tmp_path: Path) -> None:
+    stack = files.noise((40, 512, 512), "int16")
+    path = tmp_path / "stack"
+    path.write_bytes(files.npy(stack) if kind == "npy" else files.fits(stack))
+
+    def mapped(shape: tuple[int, ...], dtype: Any) -> files.Array:
+        return np.memmap(tmp_path / "pixels", dtype, "w+", shape=shape)
+
+    tracemalloc.start()
+    try:
+        decoded = decoding.decode_here(path, LIMITS, mapped)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(decoded.restore(decoded.pixels)[..., 0], stack)
+    assert peak < stack.nbytes / 4
