@@ -61,6 +61,9 @@ def job_span(name: str, parent: str | None, attributes: Mapping[str, str | int])
 @contextmanager
 def stage_span(name: str) -> Iterator[None]:
     """A part of the current span. What is raised in it is the job's to judge: a cancel is no error."""
+    if not trace.get_current_span().is_recording():
+        yield  # OpenTelemetry's no-op span would still swap its context, for every stage of every job
+        return
     with _tracer().start_as_current_span(name, record_exception=False, set_status_on_exception=False):
         yield
 
