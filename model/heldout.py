@@ -31,8 +31,8 @@ CROPS = 64
 PHASES = (0, 5, 10, 15)  # of the masker, for the likelihood
 SIGNIFICANT = 2.0  # standard errors by which a model must be better
 SMALLEST_GAIN_DB = 0.05
-# A better denoiser takes out nearly the same noise. One whose residual grew or shrank by more has learned from a noise
-# line that does not fit the set, and its score, taken with the same line, cannot be trusted.
+# A better denoiser takes out what the noise line says there is. One whose residual is further from that than the base's,
+# by more than this, has learned from a line that does not fit the set, and its score cannot be trusted.
 CONSISTENT = 0.05
 
 
@@ -172,7 +172,7 @@ def judge(base: Scores, tuned: Scores) -> Verdict:
     certainty = _certainty(base.errors - tuned.errors)
     likelihood = _certainty(base.likelihoods - tuned.likelihoods)
     gain_db = tuned.psnr - base.psnr
-    steady = abs(tuned.residual_std_ratio / base.residual_std_ratio - 1) <= CONSISTENT
+    steady = abs(tuned.residual_std_ratio - 1) <= abs(base.residual_std_ratio - 1) + CONSISTENT
     sure = min(certainty, likelihood) > SIGNIFICANT
     return Verdict(gain_db, certainty, likelihood, bool(sure and steady and gain_db >= SMALLEST_GAIN_DB))
 

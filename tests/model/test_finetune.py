@@ -73,8 +73,15 @@ def test_promotion_needs_two_witnesses_and_more_than_chance() -> None:
     rng = np.random.default_rng(0)
     errors, nll = rng.normal(0.1, 0.02, 64), rng.normal(-2, 0.1, 64)
 
-    def promoted(factor: float, psnr: float, likelihood: float = -0.01, ratio: float = 1.0, noise: float = 0.0) -> bool:
-        base = Scores(errors, nll, 30.0, 0.0, 1.0)
+    def promoted(
+        factor: float,
+        psnr: float,
+        likelihood: float = -0.01,
+        ratio: float = 1.0,
+        noise: float = 0.0,
+        base_ratio: float = 1.0,
+    ) -> bool:
+        base = Scores(errors, nll, 30.0, 0.0, base_ratio)
         after = errors * factor + rng.normal(0, noise, 64)
         return judge(base, Scores(after, nll + likelihood, psnr, 0.0, ratio)).promoted
 
@@ -84,6 +91,8 @@ def test_promotion_needs_two_witnesses_and_more_than_chance() -> None:
     assert not promoted(0.999, 30.004)  # too little to matter
     assert not promoted(0.5, 33.0, likelihood=0.001)  # the masked pixels disagree
     assert not promoted(0.5, 33.0, ratio=1.3)  # structure was taken out
+    assert promoted(0.9, 30.4, ratio=1.04, base_ratio=0.94)  # the base left noise in; this is nearer to what there is
+    assert not promoted(0.9, 30.4, ratio=0.88, base_ratio=0.94)  # more noise left in than by the base
 
 
 def test_small_sets_hold_out_a_strip_of_each_image_and_never_train_on_it() -> None:
