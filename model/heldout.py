@@ -31,8 +31,8 @@ CROPS = 64
 PHASES = (0, 5, 10, 15)  # of the masker, for the likelihood
 SIGNIFICANT = 2.0  # standard errors by which a model must be better
 SMALLEST_GAIN_DB = 0.05
-# A better denoiser takes out what the noise line says there is. One whose residual is further from that than the base's,
-# by more than this, has learned from a line that does not fit the set, and its score cannot be trusted.
+# A better denoiser takes out what the noise line says there is. One whose residual is further from that than its base's
+# is by more than this has learned from a line that does not fit the set, and its score cannot be trusted.
 CONSISTENT = 0.05
 
 
