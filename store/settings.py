@@ -45,7 +45,9 @@ class Settings(BaseSettings):
     max_upload_bytes: Positive = Field(64 * 2**20, description="Largest upload in bytes.")
     max_pixels: Positive = Field(100_000_000, description="Largest image in pixels (width × height × frames).")
     max_wait_seconds: Seconds = Field(120.0, description="Longest time a request may ask to wait for its job.")
-    poll_seconds: Seconds = Field(0.02, description="Shortest time between two looks for changed jobs, while workers are not heard.")
+    poll_seconds: Seconds = Field(
+        0.02, description="Shortest time between two looks for changed jobs, while workers are not heard."
+    )
 
     # Queue
     max_queued: Positive = Field(
@@ -71,7 +73,9 @@ class Settings(BaseSettings):
     denoise_processes: int = Field(
         0, ge=0, description="Denoise jobs a worker runs at a time, a process each; 0: one with a GPU, else two."
     )
-    denoise_threads: int = Field(0, ge=0, description="CPU threads of a denoise process; 0: all cores, or a share while others wait.")
+    denoise_threads: int = Field(
+        0, ge=0, description="CPU threads of a denoise process; 0: all cores, or a share while others wait."
+    )
     warm_models: Positive = Field(3, description="Models a denoise process keeps loaded.")
     shutdown_seconds: Positive = Field(
         20, description="Time a stopping worker gives its running job before handing it back."
