@@ -73,7 +73,7 @@ class NoiseCurve:
             step: count every step-th row and column.
         """
         thin = (..., slice(None, None, step), slice(None, None, step))
-        level, slope = (values[thin] for values in _level_and_slope(mean))
+        level, slope = _level_and_slope(mean, step)
         index = np.clip(((level - LOW) * (BINS / (HIGH - LOW))).astype(np.int32), 0, BINS - 1)
         counted = _flattest(index, slope, self.flat)
         level, index = level[counted], index[counted]
@@ -133,17 +133,18 @@ def _line(x: NDArray[np.float64], y: NDArray[np.float64], w: NDArray[np.float64]
     return float(slope), float(my - slope * mx)
 
 
-def _level_and_slope(mean: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """μ averaged over a box about each pixel, and the squared gradient of that."""
+def _level_and_slope(mean: NDArray[np.float32], step: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """μ averaged over a box about every step-th pixel, and the squared difference of that between neighbours."""
     planes = torch.from_numpy(np.ascontiguousarray(mean))
     planes = planes.reshape(-1, 1, *mean.shape[-2:])
     side = min(BOX, *(length - (length + 1) % 2 for length in mean.shape[-2:]))  # odd, and no larger than the image
     reach = side // 2
-    level = F.avg_pool2d(planes, side, stride=1, padding=reach, count_include_pad=False)
+    level = F.avg_pool2d(planes, side, stride=step, padding=reach, count_include_pad=False)
     ahead = F.pad(level, (1, 1, 1, 1), mode="replicate")
     down, across = ahead[..., 2:, 1:-1] - ahead[..., :-2, 1:-1], ahead[..., 1:-1, 2:] - ahead[..., 1:-1, :-2]
     slope = down**2 + across**2
-    return level.reshape(mean.shape).numpy(), slope.reshape(mean.shape).numpy()
+    shape = (*mean.shape[:-2], *level.shape[-2:])
+    return level.reshape(shape).numpy(), slope.reshape(shape).numpy()
 
 
 def _flattest(index: NDArray[np.int32], slope: NDArray[np.float32], share: float) -> NDArray[np.bool_]:
