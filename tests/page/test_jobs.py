@@ -49,7 +49,8 @@ def test_a_dropped_folder_is_denoised_with_what_lies_below_it(visit: Visit, tmp_
     visit.drop("#drop", folder)
     done = f"{ROWS}.filter(row => /field-.*succeeded/.test(row.textContent))"
     visit.until(f"{done}.length === {IMAGES}")
-    assert "notes.txt" not in visit.page.inner_text("#jobs")
+    named = f"{ROWS}.filter(row => row.cells[0].textContent.includes('notes.txt')).length"
+    assert visit.page.evaluate(named) == 0  # a fine-tune's row may say that it left the file out
     visit.until("document.querySelector('#status').textContent.includes('field-5.png is done')")
     error = visit.page.inner_text("#error")
     assert "notes.txt" in error and "not an image" in error  # still there, though others came after it
