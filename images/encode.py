@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
+from io import BytesIO
 from typing import IO, Any
 
 import numpy as np
@@ -75,11 +76,12 @@ def encode(
         raise UnsupportedFormat(f"{target!r} cannot be written; choose one of {', '.join(sorted(CONTAINERS))}.")
     stored = _stored(decoded, pixels)
     _check(target, stored, decoded)
-    write: Callable[..., bytes] = import_module(f"images.codecs.{target}").encode
+    codec = import_module(f"images.codecs.{target}")
+    about = decoded.metadata.kept(metadata), decoded.info, note
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            data = write(stored, decoded.metadata.kept(metadata), decoded.info, note)
+            data = _in_memory(codec.write, stored, *about) if target in _PAGED else codec.encode(stored, *about)
     except (ImageError, MemoryError):
         raise
     except Exception as error:  # what was carried over from the file is as odd as the file was
@@ -88,6 +90,13 @@ def encode(
             "try metadata=none or another output_format."
         ) from error
     return Encoded(data, MEDIA_TYPES[target], EXTENSIONS[target])
+
+
+def _in_memory(write: Callable[..., None], stored: Array, *about: object) -> bytes:
+    """What a codec that writes page by page makes of all pages."""
+    buffer = BytesIO()
+    write(buffer, stored, stored.nbytes, *about)
+    return buffer.getvalue()
 
 
 def encode_to(

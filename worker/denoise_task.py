@@ -8,10 +8,7 @@ import structlog
 from celery import shared_task, signals
 
 from store.job import JobKind
-from store.logs import configure_logs
-from store.settings import load_settings
-from store.traces import start_traces
-from worker.tasks import answer
+from worker.tasks import answer, begin
 
 log = structlog.get_logger(__name__)
 
@@ -27,9 +24,7 @@ def denoise(job_id: str) -> None:
 @signals.worker_process_init.connect
 def warm_up(**_: Any) -> None:
     """Load torch and the models before the first job comes."""
-    settings = load_settings()
-    configure_logs(settings)
-    start_traces(settings, JobKind.DENOISE)
+    begin(JobKind.DENOISE)
     from worker.child import denoise_runner
 
     denoise_runner()

@@ -9,10 +9,7 @@ import structlog
 from celery import shared_task, signals
 
 from store.job import JobKind
-from store.logs import configure_logs
-from store.settings import load_settings
-from store.traces import start_traces
-from worker.tasks import answer
+from worker.tasks import answer, begin
 
 log = structlog.get_logger(__name__)
 
@@ -28,8 +25,6 @@ def finetune(job_id: str) -> None:
 @signals.worker_process_init.connect
 def stand_back(**_: Any) -> None:
     """Let denoise jobs on the same cores go first, whatever this process does."""
-    settings = load_settings()
-    configure_logs(settings)
-    start_traces(settings, JobKind.FINETUNE)
+    settings = begin(JobKind.FINETUNE)
     os.nice(settings.finetune_nice)
     log.info("child_ready")

@@ -12,12 +12,23 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from celery import signals
 
-from store.traces import flush_traces
+from store.job import JobKind
+from store.logs import configure_logs
+from store.settings import Settings, load_settings
+from store.traces import flush_traces, start_traces
 
 if TYPE_CHECKING:
     from worker.runner import Runner
 
 log = structlog.get_logger(__name__)
+
+
+def begin(kind: JobKind) -> Settings:
+    """What every pool child does first: logs and traces as the settings say, which it gives."""
+    settings = load_settings()
+    configure_logs(settings)
+    start_traces(settings, kind)
+    return settings
 
 
 def answer(runner: Callable[[], Runner], rung_for: str) -> None:

@@ -6,7 +6,6 @@ unsigned 16 bit, BZERO = 32768, is exactly the shift that `images.samples` makes
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
 from typing import IO, Any
 
@@ -59,17 +58,10 @@ def decode_stack(source: Source, info: ImageInfo, limits: Limits, allocate: Allo
     )
 
 
-def encode(stored: Array, metadata: Metadata, info: ImageInfo, note: str | None) -> bytes:
-    """The input with its image data replaced, the note as a HISTORY card."""
-    buffer = io.BytesIO()
-    write(buffer, stored, stored.nbytes, metadata, info, note)
-    return buffer.getvalue()
-
-
 def write(
     file: IO[bytes], pages: Iterable[Array], size: int, metadata: Metadata, info: ImageInfo, note: str | None
 ) -> None:
-    """As `encode`, page by page (H, W, 1) into an open file."""
+    """The input with its image data replaced by pages (H, W, 1), the note as a HISTORY card, into an open file."""
     native = metadata.native
     if info.format != "fits" or native.get("size") != info.pixels * np.dtype(native.get("type", "u1")).itemsize:
         raise UnsupportedFormat("FITS is written for a whole FITS image only; choose tiff.")

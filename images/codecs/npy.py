@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import IO, Any
@@ -49,17 +48,13 @@ def _pages(source: Source, found: header.Header) -> Iterator[Array]:
         yield page.reshape(height, width, channels)
 
 
-def encode(stored: Array, metadata: Metadata, info: ImageInfo, note: str | None) -> bytes:
-    """An NPY file of the array as it came; from another format (N, H, W, C) without its axes of length one."""
-    buffer = io.BytesIO()
-    write(buffer, stored, stored.nbytes, metadata, info, note)
-    return buffer.getvalue()
-
-
 def write(
     file: IO[bytes], pages: Iterable[Array], size: int, metadata: Metadata, info: ImageInfo, note: str | None
 ) -> None:
-    """As `encode`, page by page (H, W, C) into an open file; a Fortran array is put together first."""
+    """Pages (H, W, C) as an NPY file of the shape that came in, into an open file; a Fortran array is put together first.
+
+    From another format the array is (N, H, W, C) without its axes of length one.
+    """
     native = metadata.native if info.format == "npy" else {}
     coming = iter(pages)
     first = next(coming)

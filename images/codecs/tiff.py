@@ -256,17 +256,10 @@ def _resolution(tiff: Tiff, page: Page) -> tuple[tuple[int, int], tuple[int, int
 # ---- encoding --------------------------------------------------------------------------------------------------------
 
 
-def encode(stored: Array, metadata: Metadata, info: ImageInfo, note: str | None) -> bytes:
-    """A TIFF of an (N, H, W, S) array of any sample type tifffile writes."""
-    buffer = io.BytesIO()
-    write(buffer, stored, stored.nbytes, metadata, info, note)
-    return buffer.getvalue()
-
-
 def write(
     file: IO[bytes], pages: Iterable[Array], size: int, metadata: Metadata, info: ImageInfo, note: str | None
 ) -> None:
-    """As `encode`, page by page (H, W, S) into an open file; `size` is that of all samples together."""
+    """Pages (H, W, S) of any sample type tifffile writes as a TIFF, into an open file; `size` is that of all samples."""
     own = info.format == "tiff" and "pages" in metadata.native
     native = metadata.native if own else _foreign(metadata, info)
     if native.get("safe"):

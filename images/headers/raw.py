@@ -34,27 +34,20 @@ def read(source: Source, limits: Limits) -> ImageInfo:
     """The sensor's image, borders included, as `raw`; planes and visible size are the decoder's business."""
     head = source.head(16)
     if head.startswith(RAF):
-        return sized(*_raf(source))
+        return header.mosaic_info(*_raf(source))
     if head.startswith(MRW):
-        return sized(*_mrw(source))
+        return header.mosaic_info(*_mrw(source))
     if head[4:12] == b"ftypcrx ":
-        return sized(*_cr3(source))
+        return header.mosaic_info(*_cr3(source))
     if head.startswith(_UNREAD) or head[6:14] == b"HEAPCCDR":
         raise UnsupportedFormat(CONVERT_RAW)
     tiff = Tiff(source, limits)
     if head[8:10] == b"CR":
-        return sized(*_cr2(tiff))
+        return header.mosaic_info(*_cr2(tiff))
     first = tiff.page(tiff.first)
     if head.startswith(RW2):
-        return sized(tiff.number(first, _SENSOR_WIDTH), tiff.number(first, _SENSOR_HEIGHT))
-    return sized(tiff.number(first, header.WIDTH), tiff.number(first, header.LENGTH))  # ORF
-
-
-def sized(width: int, height: int) -> ImageInfo:
-    """The facts of a mosaic of this size; `BrokenImage` if there is none."""
-    if width <= 0 or height <= 0:
-        raise BrokenImage("The raw file gives no size for its image.")
-    return ImageInfo("raw", width, height, 1, dtype="uint16", bits=16)
+        return header.mosaic_info(tiff.number(first, _SENSOR_WIDTH), tiff.number(first, _SENSOR_HEIGHT))
+    return header.mosaic_info(tiff.number(first, header.WIDTH), tiff.number(first, header.LENGTH))  # ORF
 
 
 def _cr2(tiff: Tiff) -> tuple[int, int]:

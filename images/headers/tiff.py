@@ -274,6 +274,13 @@ def _info(tiff: Tiff, page: Page, shape: Shape, frames: int) -> ImageInfo:
     )
 
 
+def mosaic_info(width: int, height: int) -> ImageInfo:
+    """The facts of a camera's raw mosaic of this size; `BrokenImage` if there is none."""
+    if width <= 0 or height <= 0:
+        raise BrokenImage("The raw file gives no size for its image.")
+    return ImageInfo("raw", width, height, 1, dtype="uint16", bits=16)
+
+
 def read(source: Source, limits: Limits) -> ImageInfo:
     """Facts from the directories; a file with a mosaic page is camera raw ("dng")."""
     tiff = Tiff(source, limits)
@@ -281,10 +288,7 @@ def read(source: Source, limits: Limits) -> ImageInfo:
     raw = raw_page(tiff, first)
     if raw is not None:
         if DNG_VERSION not in first.tags:  # NEF, ARW, PEF…: mosaics, but with tags that only their makers explain
-            width, height = tiff.number(raw, WIDTH), tiff.number(raw, LENGTH)
-            if width <= 0 or height <= 0:
-                raise BrokenImage("The raw file gives no size for its image.")
-            return ImageInfo("raw", width, height, 1, dtype="uint16", bits=16)
+            return mosaic_info(tiff.number(raw, WIDTH), tiff.number(raw, LENGTH))
         shape = shape_of(tiff, raw)
         return ImageInfo("dng", shape.width, shape.height, shape.samples, dtype=shape.dtype, bits=shape.bits)
     pages, shape, _ = stack_pages(tiff)
