@@ -51,7 +51,7 @@ def _pages(source: Source, found: header.Header) -> Iterator[Array]:
 def write(
     file: IO[bytes], pages: Iterable[Array], size: int, metadata: Metadata, info: ImageInfo, note: str | None
 ) -> None:
-    """Pages (H, W, C) as an NPY file of the shape that came in, into an open file; a Fortran array is put together first.
+    """Pages (H, W, C) as an NPY file of the shape that came in; a Fortran array is put together first.
 
     From another format the array is (N, H, W, C) without its axes of length one.
     """

@@ -259,7 +259,7 @@ def _resolution(tiff: Tiff, page: Page) -> tuple[tuple[int, int], tuple[int, int
 def write(
     file: IO[bytes], pages: Iterable[Array], size: int, metadata: Metadata, info: ImageInfo, note: str | None
 ) -> None:
-    """Pages (H, W, S) of any sample type tifffile writes as a TIFF, into an open file; `size` is that of all samples."""
+    """Pages (H, W, S) of any sample type tifffile writes, into an open TIFF file; `size` is that of all samples."""
     own = info.format == "tiff" and "pages" in metadata.native
     native = metadata.native if own else _foreign(metadata, info)
     if native.get("safe"):
