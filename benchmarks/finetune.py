@@ -2,32 +2,42 @@
 
     python -m benchmarks.finetune --data DIR --set w2s-0 --minutes 15
     python -m benchmarks.finetune --data DIR --set out-of-range --minutes 15
+    python -m benchmarks.finetune --data DIR --set out-of-range --control    # what clean targets would give
     python -m benchmarks.finetune --data DIR --set in-range --minutes 3      # the base is as good as can be: no gain
 
 `w2s-C`: channel C of DIR/real/w2s, trained on the first 15 noisy fields, tested on the last 5 by affine-fitted PSNR
 against the mean of 400 frames. `out-of-range`: 60 images of DIR/clean/bsds432 with noise of α = 0.15, σ = 0.05 drawn
-once, tested on DIR/clean/set12. `in-range`: the same at PG1. Clean images judge; training and promotion never see them.
+once, tested on DIR/clean/set12. `in-range`: the same at PG1. Clean images judge; training and promotion never see them,
+but for `--control`: supervised, on the clean images of the set with its noise drawn anew for each crop.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tifffile
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
+from model import objectives
+from model.config import ObjectiveConfig, TrainConfig, estimator_preset
 from model.denoiser import Denoiser
+from model.estimator import NoiseEstimator
 from model.evaluate import fit_affine, psnr
 from model.finetune import FineTuneConfig, FineTuner
 from model.networks import DenoiserNetwork
 from model.noise import LEVELS, PoissonGaussian
+from model.objectives import Batch, Objective
+from model.trainer import Trainer
 
 Floats = NDArray[np.float32]
 Score = Callable[[Denoiser], list[float]]
@@ -35,10 +45,28 @@ Score = Callable[[Denoiser], list[float]]
 
 @dataclass(frozen=True)
 class Case:
-    """Noisy images to train on, and the truth that judges."""
+    """Noisy images to train on, and the truth that judges; synthetic sets know their level and clean images too."""
 
     training: list[NDArray[Any]]
     score: Score
+    level: PoissonGaussian | None = None
+    clean: list[Floats] = field(default_factory=list)
+
+
+@dataclass
+class Control:
+    """N2C at a set's own level: an objective that adds the noise to clean crops itself."""
+
+    level: PoissonGaussian
+    needs_clean: bool = False
+    supervised: Objective = field(default_factory=lambda: objectives.build(ObjectiveConfig("n2c")))
+
+    def __call__(
+        self, denoiser: DenoiserNetwork, estimator: NoiseEstimator | None, batch: Batch
+    ) -> tuple[Tensor, dict[str, float]]:
+        rng = np.random.default_rng(batch.generator.initial_seed())
+        noisy = torch.from_numpy(self.level.add(batch.noisy.numpy(), rng))
+        return self.supervised(denoiser, estimator, replace(batch, noisy=noisy, clean=batch.noisy))
 
 
 def w2s(data: Path, channel: int) -> Case:
@@ -59,13 +87,14 @@ def w2s(data: Path, channel: int) -> Case:
 
 def synthetic(data: Path, level: PoissonGaussian) -> Case:
     rng = np.random.default_rng(3)
-    training = [level.add(_gray(p), rng)[None] for p in sorted((data / "clean/bsds432").iterdir())[:60]]
+    clean = [_gray(p) for p in sorted((data / "clean/bsds432").iterdir())[:60]]
+    training = [level.add(x, rng)[None] for x in clean]
     test = [(level.add(x, rng), x) for x in map(_gray, sorted((data / "clean/set12").iterdir()))]
 
     def score(denoiser: Denoiser) -> list[float]:
         return [psnr(np.clip(denoiser.denoise(noisy), 0, 1) * 255, clean * 255) for noisy, clean in test]
 
-    return Case(training, score)
+    return Case(training, score, level, [x[None] for x in clean])
 
 
 def cases(data: Path, name: str) -> Case:
@@ -82,8 +111,19 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=15.0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--every", type=float, default=2.0, help="minutes between two looks at the truth")
+    parser.add_argument("--control", action="store_true", help="train supervised instead: what is there to be gained?")
     options = parser.parse_args()
     case = cases(options.data, options.set)
+    if options.control:
+        if case.level is None:
+            parser.error(f"--control needs clean images, and {options.set} has none")
+        control(case, case.level, options)
+    else:
+        fine_tune(case, options)
+
+
+def fine_tune(case: Case, options: argparse.Namespace) -> None:
+    """As the service trains; looks at the truth now and then, which the training does not."""
     config = FineTuneConfig(options.base, 1, max_minutes=options.minutes, threads=options.threads)
     tuner = FineTuner(config, case.training)
     base = case.score(tuner.base)
@@ -104,6 +144,26 @@ def main() -> None:
     print(json.dumps({"promoted": result.promoted, "scores": result.scores}), flush=True)
 
 
+def control(case: Case, level: PoissonGaussian, options: argparse.Namespace) -> None:
+    """The base trained on, with clean targets, by the fine-tuning's schedule."""
+    torch.set_num_threads(options.threads)
+    base = Denoiser.load(options.base, device="cpu")
+    config = TrainConfig(
+        network=base.network.config, estimator=estimator_preset("fast", base.channels),
+        objective=ObjectiveConfig("n2c"), minutes=options.minutes, batch=4, crop=96, lr=1e-4, warmup_steps=50, ema=0.99,
+    )  # fmt: skip
+    trainer = Trainer(config, case.clean, start_from=base.network)
+    trainer.objective = Control(level)
+    before = case.score(base)
+    looked = 0.0
+    while not trainer.done:
+        trainer.train_step()
+        if trainer.done or trainer.elapsed >= looked + 60 * options.every:
+            looked = trainer.elapsed
+            network = trainer.published().eval()
+            _tell(looked / 60, trainer.step, case.score(Denoiser("control", network, {}, "", base.device)), before)
+
+
 def _denoiser(tuner: FineTuner, network: DenoiserNetwork) -> Denoiser:
     """As the service would use the model: with the set's own normalisation."""
     own = {"normalisation": tuner.scaling.to_dict() | {"dtype": str(tuner.images[0].dtype)}}
@@ -112,8 +172,9 @@ def _denoiser(tuner: FineTuner, network: DenoiserNetwork) -> Denoiser:
 
 def _tell(minutes: float, step: int, scores: list[float], base: list[float]) -> None:
     gains = np.array(scores) - np.array(base)
-    print(f"{minutes:5.1f} min, step {step}: {np.mean(scores):.2f} dB, {gains.mean():+.2f} (least {gains.min():+.2f})",
-          flush=True)  # fmt: skip
+    spent = time.process_time() / 60
+    print(f"{minutes:5.1f} min ({spent:.1f} of CPU, all in all), step {step}: {np.mean(scores):.2f} dB, "
+          f"{gains.mean():+.2f} (least {gains.min():+.2f})", flush=True)  # fmt: skip
 
 
 def _gray(path: Path) -> Floats:

@@ -1,11 +1,14 @@
 """Splitting one noisy image into two whose noise is independent, given the line of its noise.
 
-For counts, binomial thinning does this exactly. Its Gaussian stand-in here works for Poisson and Gaussian noise
-together and on any scale: y₁ = y + τ·z, y₂ = y − z/τ with Var[z|y] = α·y + σ². That variance is read off the noisy y
-itself, whose expectation is x, so E[Var[z|y]|x] = Var[y|x] and the pair's covariance is zero. Read off a denoised
-image it is not, since that one carries y's noise (DESIGN.md, 2026-11-22). The idea of recorruption: Pang et al.,
-"Recorrupted-to-Recorrupted", CVPR 2021, eq. 9; of thinning: Monroy et al., "Generalized Recorrupted-to-Recorrupted",
-CVPR 2025.
+y₁ = y + τ·z and y₂ = y − z/τ with a made-up noise z of variance α·y + σ². The variance is read off the noisy y itself,
+whose expectation is x, so E[Var[z|y]|x] = Var[y|x] and the pair's covariance is zero. Read off a denoised image it is
+not, since that one carries y's noise (DESIGN.md, 2026-11-22).
+
+Where read noise is small against the step of one photon, photons can be counted, and z deals them out: binomial
+thinning splits a Poisson number into two independent ones. Elsewhere z is Gaussian and the pair independent to second
+order. That tells at a few photons a pixel, where a y of 0 would give itself away in y₁. The idea of recorruption: Pang
+et al., "Recorrupted-to-Recorrupted", CVPR 2021, eq. 9; of thinning: Monroy et al., "Generalized
+Recorrupted-to-Recorrupted", CVPR 2025.
 """
 
 from __future__ import annotations
@@ -20,6 +23,10 @@ from torch import Tensor
 TRAINING_TAU = 0.7
 SCORING_TAU = 0.5
 SMALLEST_VARIANCE = 1e-8
+# Photons can be counted while read noise is at most half a photon's step and no pedestal hides where 0 is; a fitted
+# line may err by a tenth of a step.
+COUNTABLE_SIGMA = 0.5
+COUNTABLE_PEDESTAL = 0.1
 
 
 def noise_variance(noisy: Tensor, lines: Tensor) -> Tensor:
@@ -42,7 +49,7 @@ def second_variance(tau: float) -> float:
 
 
 class Pair(NamedTuple):
-    """Two images (B, C, H, W) of the same scene whose noise is independent to second order.
+    """Two images (B, C, H, W) of the same scene whose noise is independent, to second order at least.
 
     Attributes:
         first, second: y₁ and y₂.
@@ -67,7 +74,27 @@ def thin(noisy: Tensor, lines: Tensor, tau: float, generator: torch.Generator) -
         generator: on the CPU, so that every device draws the same.
     """
     variance = noise_variance(noisy, lines)
-    z = torch.randn(noisy.shape, generator=generator).to(noisy.device) * variance.sqrt()
+    normal = torch.randn(noisy.shape, generator=generator).to(noisy.device)
+    z = normal * variance.sqrt()
+    counted = _countable(lines)[..., None, None]  # (B, C, 1, 1)
+    if bool(counted.any()):
+        slope = torch.where(counted, lines[..., 0, None, None], 1.0)
+        read = normal * lines[..., 1, None, None].clamp_min(0).sqrt()
+        z = torch.where(counted, slope * _deal(noisy / slope, tau, generator) + read, z)
     layout = torch.channels_last
     first, second = ((noisy + change).contiguous(memory_format=layout) for change in (tau * z, -z / tau))
     return Pair(first, second, variance, tau)
+
+
+def _countable(lines: Tensor) -> Tensor:  # (B, C, 3) -> (B, C)
+    """Whether y/α, rounded, is the number of photons."""
+    slope, intercept = lines[..., 0], lines[..., 1]
+    return (slope > 0) & (intercept <= (COUNTABLE_SIGMA * slope) ** 2) & (intercept >= -COUNTABLE_PEDESTAL * slope**2)
+
+
+def _deal(counts: Tensor, tau: float, generator: torch.Generator) -> Tensor:
+    """Noise d such that n + τ·d and n − d/τ are scaled independent Poisson numbers, n the rounded `counts`."""
+    photons, share = counts.round().clamp_min(0), 1 / (1 + tau**2)
+    # The generator lives on the CPU.
+    dealt = torch.binomial(photons.cpu(), torch.full(photons.shape, share), generator=generator).to(counts.device)
+    return (dealt / share - photons) / tau

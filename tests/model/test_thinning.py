@@ -26,6 +26,29 @@ def test_the_two_have_independent_noise_and_keep_the_mean(alpha: float, sigma: f
     assert abs(float((a * b).mean())) < 0.02 * true  # their covariance
 
 
+@pytest.mark.parametrize("sigma", [0.0, 0.05])
+def test_a_few_photons_do_not_give_themselves_away(sigma: float) -> None:
+    """No function of y₁ foretells y₂'s noise at three photons a pixel; a Gaussian z fails this five times over."""
+    alpha, x = 0.15, 0.45
+    noisy = PoissonGaussian(alpha, sigma).add(np.full((1, 1, 1024, 1024), x, np.float32), np.random.default_rng(0))
+    lines = torch.tensor([[[alpha, sigma**2, 0.0]]])
+    pair = thinning.thin(torch.from_numpy(noisy), lines, thinning.TRAINING_TAU, torch.Generator().manual_seed(1))
+    first, rest = pair.first.double().flatten(), (pair.second - x).double().flatten()
+    for edge in (0.1, 0.3, 0.8):
+        foretold = float(rest[first < edge].mean()) / float(rest.std())
+        assert abs(foretold) < 0.03, edge
+
+
+def test_crops_that_can_be_counted_and_others_share_a_batch() -> None:
+    y = torch.rand(3, 1, 32, 32)
+    lines = torch.tensor([[[0.1, 0.0, 0.0]], [[0.0, 0.01, 0.0]], [[0.05, -0.002, 0.001]]])
+    pair = thinning.thin(y, lines, 1.0, torch.Generator().manual_seed(1))
+    assert torch.isfinite(pair.first).all() and torch.isfinite(pair.second).all()
+    steps = (pair.first - y)[0] / 0.1  # y1 - y = α·(2·n1 - n): whole photons
+    assert float((steps - steps.round()).abs().max()) < 1e-4
+    assert float((pair.first + pair.second - 2 * y).abs().max()) < 1e-5  # at τ = 1 what one gains the other loses
+
+
 def test_a_pedestal_never_goes_below_the_floor() -> None:
     y = torch.linspace(-0.1, 1, 12).view(1, 1, 3, 4)
     variance = thinning.noise_variance(y, torch.tensor([[[0.1, -0.01, 0.002]]]))
