@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import array
 import io
-import pickle  # nosec B403 - read by a reader that knows our few classes only
+import pickle  # nosec B403  # read by a reader that knows our few classes only
 import socket
 import struct
 from collections.abc import Callable

@@ -12,7 +12,7 @@ from __future__ import annotations
 import atexit
 import mmap
 import os
-import pickle  # nosec B403 - read by a reader that knows our few classes only
+import pickle  # nosec B403  # read by a reader that knows our few classes only
 import socket
 import subprocess
 import sys

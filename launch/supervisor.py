@@ -70,7 +70,7 @@ def greeting(address: str) -> str:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=2.0):  # nosec B310 - our own address
+        with urllib.request.urlopen(url, timeout=2.0):  # nosec B310  # our own address
             return True
     except (urllib.error.URLError, OSError):
         return False
