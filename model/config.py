@@ -94,23 +94,31 @@ class ObjectiveConfig:
     Attributes:
         name: `blind2sound`, `blind2unblind`, `n2c` or `thinning`.
         phases: masker phases a step, K of 16 (1 is unbiased and cheapest; see benchmarks/README.md).
-        visibility_start, visibility_end: λ until 40 % of the training, and at its end.
+        visibility_start, visibility_end: λ until the share `visibility_knee` of the training, and at its end.
         enhanced_noise: the noise model M_E (two σ); False is the basic M_B.
         regulariser: weight of the Cramer Gaussian loss.
         regulariser_every: steps between two uses of it; its weight grows by as much.
         patch_stride: step between the patches of Chen's estimator.
         beta: weight of a pixel's likelihood by its variance, 0 the paper's (see `losses.adaptive_revisible`).
+        posterior: weight of L_post, which trains the visible branch too (see `objectives.Blind2Sound`); 0 the paper's.
+        level_gradient: multiply L_arv by 1 + λ, which its gradient at the masked mean is divided by: clipping and the
+            regulariser then weigh the same all through the training. False is the paper's.
+        joint_covariance: whether what Σ_x needs shapes the features that the mean is made of. True is the paper's.
     """
 
     name: str = "n2c"
     phases: int = 1
     visibility_start: float = 3.0
     visibility_end: float = 11.0
+    visibility_knee: float = 0.4
     enhanced_noise: bool = True
     regulariser: float = 0.01
     regulariser_every: int = 4
     patch_stride: int = 2
     beta: float = 0.0
+    posterior: float = 0.0
+    level_gradient: bool = False
+    joint_covariance: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

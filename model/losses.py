@@ -58,6 +58,16 @@ def adaptive_revisible(noisy: Tensor, mean: Tensor, sigma_x: Tensor, noise: Tens
     return (nll * weight).mean() / weight.mean()
 
 
+def posterior_mean(noisy: Tensor, mean: Tensor, sigma_x: Tensor, noise: Tensor) -> Tensor:
+    """E[x|y] = μ + Σ_x·Σ_y⁻¹·(y − μ): Bayes' rule for N(μ, Σ_x) from the other pixels and a pixel's own y.
+
+    Laine et al., "High-Quality Self-Supervised Deep Image Denoising", NeurIPS 2019, eq. 4. Shapes as in
+    `adaptive_revisible`.
+    """
+    sigma_y = covariance.add_diagonal(sigma_x, noise)
+    return mean + covariance.multiply(sigma_x, covariance.solve(sigma_y, noisy - mean))
+
+
 def generalised_anscombe(noisy: Tensor, alpha: Tensor, sigma2: Tensor) -> Tensor:
     """G(y) = 2·sqrt(max(y/α + 3/8 + (σ/α)², 0)): Poisson-Gaussian noise becomes close to unit variance.
 

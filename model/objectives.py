@@ -18,6 +18,7 @@ from model.losses import (
     CramerGaussian,
     adaptive_revisible,
     noise_variance,
+    posterior_mean,
     revisible_covariance,
     revisible_mean,
 )
@@ -64,9 +65,14 @@ def visibility(progress: float, start: float, end: float, knee: float = 0.4) -> 
 
 @dataclass
 class Blind2Sound:
-    """L = L_arv + w·L_est, f and g trained jointly (Blind2Sound §3; method.md §3).
+    """L = L_arv + w·L_est, f and g trained jointly (Blind2Sound §3; method.md §3), and with `posterior` L_post (ours).
 
-    The cost of a step with K phases is K trained passes and one visible pass without gradient.
+    The cost of a step with K phases is K trained passes and one visible pass, which has a gradient for L_post alone.
+
+    L_arv trains the masked branch: how far f(y) trusts a pixel's own y is left to what the shared weights happen to do
+    there. The masked branch knows better: N(μ_m, Σ_m) is what all other pixels say about x, and Bayes' rule adds y to
+    it. L_post is the likelihood of y under the masked branch alone (L_arv at λ = 0, the one whose Σ_x and noise add up
+    to the variance that is seen), and pulls the visible mean to the posterior mean.
     """
 
     config: ObjectiveConfig
@@ -83,10 +89,14 @@ class Blind2Sound:
         if estimator is None:
             raise ValueError("blind2sound trains a noise estimator with the denoiser: give it one")
         config = self.config
-        lam = visibility(batch.progress, config.visibility_start, config.visibility_end)
+        lam = visibility(batch.progress, config.visibility_start, config.visibility_end, config.visibility_knee)
         noise = estimator(batch.noisy)
-        arv = self._revisible(denoiser, batch, noise, lam)
-        loss, parts = arv, {"arv": arv.item(), "lambda": lam}
+        arv, post = self._likelihoods(denoiser, batch, noise, lam)
+        parts = {"arv": arv.item(), "lambda": lam}
+        loss = arv * (1 + lam) if config.level_gradient else arv
+        if config.posterior:
+            loss = loss + config.posterior * post
+            parts["post"] = post.item()
         if config.regulariser and self.calls % config.regulariser_every == 0:
             sigma2 = revisible_covariance(noise.variance_masked, noise.variance_visible, lam)
             sigma2 = sigma2 if config.enhanced_noise else noise.variance_masked
@@ -97,22 +107,36 @@ class Blind2Sound:
         parts |= _noise_parts(noise, lam, config.enhanced_noise)
         return loss, parts
 
-    def _revisible(self, denoiser: DenoiserNetwork, batch: Batch, noise: NoiseEstimate, lam: float) -> Tensor:
-        noisy = batch.noisy
-        with torch.no_grad():
-            mean_v, factor_v = denoiser(noisy)
-            sigma_v = covariance.outer_gram(factor_v)
+    def _likelihoods(
+        self, denoiser: DenoiserNetwork, batch: Batch, noise: NoiseEstimate, lam: float
+    ) -> tuple[Tensor, Tensor]:
+        """L_arv and L_post, each the mean over the drawn phases."""
+        config, noisy = self.config, batch.noisy
+        with torch.set_grad_enabled(config.posterior > 0):
+            taught, factor_v = denoiser(noisy, joint=config.joint_covariance)
+        mean_v, sigma_v = taught.detach(), covariance.outer_gram(factor_v.detach())
         average = neighbour_average(noisy)
-        phases = draw_phases(self.config.phases, batch.generator)
-        terms = []
-        for phase in phases:
-            mean_m, factor_m = denoiser(mask_phase(noisy, average, phase))
-            mean = revisible_mean(at_phase(mean_m, phase), at_phase(mean_v, phase), lam)
+        revisible, posterior = [], []
+        for phase in draw_phases(config.phases, batch.generator):
+            mean_m, factor_m = denoiser(mask_phase(noisy, average, phase), joint=config.joint_covariance)
+            y, mean_m = at_phase(noisy, phase), at_phase(mean_m, phase)
             sigma_m = covariance.outer_gram(at_phase(factor_m, phase))
+            mean = revisible_mean(mean_m, at_phase(mean_v, phase), lam)
             sigma_x = revisible_covariance(sigma_m, at_phase(sigma_v, phase), lam)
-            variance = noise_variance(mean, noise, lam, self.config.enhanced_noise)
-            terms.append(adaptive_revisible(at_phase(noisy, phase), mean, sigma_x, variance, self.config.beta))
-        return torch.stack(terms).mean()
+            variance = noise_variance(mean, noise, lam, config.enhanced_noise)
+            revisible.append(adaptive_revisible(y, mean, sigma_x, variance, config.beta))
+            if config.posterior:
+                posterior.append(self._posterior(y, mean_m, sigma_m, at_phase(taught, phase), noise))
+        return torch.stack(revisible).mean(), torch.stack(posterior or [noisy.new_zeros(())]).mean()
+
+    def _posterior(self, y: Tensor, mean: Tensor, sigma: Tensor, taught: Tensor, noise: NoiseEstimate) -> Tensor:
+        """L_post at the masked pixels: `mean` and `sigma` of the masked branch, `taught` the visible mean."""
+        variance = noise_variance(mean, noise, visibility=0.0)
+        likelihood = adaptive_revisible(y, mean, sigma, variance, self.config.beta)
+        with torch.no_grad():
+            target = posterior_mean(y, mean, sigma, variance)
+            scale = (covariance.diagonal_of(sigma) + variance).mean()  # as β = 1 counts pixels
+        return likelihood + 0.5 * ((taught - target) ** 2).sum(1).mean() / scale
 
 
 @dataclass

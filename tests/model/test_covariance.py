@@ -47,6 +47,22 @@ def test_nll_equals_the_reference_distribution(channels: int) -> None:
     assert torch.allclose(got, expected, rtol=1e-9)
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_solve_and_multiply_equal_the_matrices(channels: int) -> None:
+    generator = torch.Generator().manual_seed(4)
+    factor = random_factor(channels, generator)
+    noise = torch.rand(2, channels, 5, 7, generator=generator, dtype=torch.float64) + 0.1
+    vector = torch.randn(2, channels, 5, 7, generator=generator, dtype=torch.float64)
+    sigma = covariance.add_diagonal(covariance.outer_gram(factor), noise)
+    upper = full_matrices(factor, channels)
+    matrix = upper @ upper.transpose(-1, -2) + torch.diag_embed(noise.permute(0, 2, 3, 1))
+    columns = vector.permute(0, 2, 3, 1)[..., None]
+    product = (matrix @ columns)[..., 0].permute(0, 3, 1, 2)
+    solution = torch.linalg.solve(matrix, columns)[..., 0].permute(0, 3, 1, 2)
+    assert torch.allclose(covariance.multiply(sigma, vector), product, rtol=1e-9)
+    assert torch.allclose(covariance.solve(sigma, vector), solution, rtol=1e-8)
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_no_determinant_floor_hides_a_small_variance(channels: int) -> None:
     """The likelihood's minimum over a variance sits at 1e-4, where the authors' floor of det Σ would leave an MSE."""
