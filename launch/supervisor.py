@@ -15,6 +15,7 @@ from honcho import manager as honcho
 from honcho.environ import parse_procfile
 from honcho.printer import Printer
 
+from launch.direct import DirectProcess
 from store.settings import Settings
 
 HERE = Path(__file__).parent.parent
@@ -26,6 +27,8 @@ def supervise(settings: Settings, redis_url: str) -> int:
     """Run the Procfile until a signal comes or a process ends; the exit status."""
     on_terminal = sys.stdout.isatty()
     manager = honcho.Manager(Printer(sys.stdout, colour=on_terminal, prefix=on_terminal))
+    if not on_terminal:
+        manager._process_ctor = DirectProcess  # there are no prefixes to write, so nothing to relay
     honcho.KILL_WAIT = settings.shutdown_seconds + AFTER_GRACE_SECONDS
     environment = _environment(settings, redis_url, on_terminal)
     for name, command in parse_procfile((HERE / "Procfile").read_text()).processes.items():
