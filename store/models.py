@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, insert, or_, select
+from sqlalchemy import Connection, Engine, bindparam, delete, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from store.database import from_now, single
@@ -16,6 +16,15 @@ from store.job import FINAL
 from store.schema import jobs, models
 
 c = models.c
+
+# Built once, since every job costs them (see `store.jobs`).
+_BY_ID = select(models).where(c.id == bindparam("by_id"))
+_DEFAULT = (
+    select(models)
+    .where(c.tenant.is_(None), or_(c.channels == 1, c.channels == bindparam("by_channels")))
+    .order_by(c.channels.desc(), c.id)
+    .limit(1)
+)
 
 
 class ModelNotFound(StoreError):
@@ -126,10 +135,9 @@ class Models:
         Raises:
             ModelNotFound: there is none, or it is another tenant's.
         """
-        query = select(models).where(c.id == model_id, or_(c.tenant.is_(None), c.tenant == tenant))
         with single(self._engine) as connection:
-            row = connection.execute(query).mappings().one_or_none()
-        if row is None:
+            row = connection.execute(_BY_ID, {"by_id": model_id}).mappings().one_or_none()
+        if row is None or row["tenant"] not in (None, tenant):
             raise ModelNotFound(model_id)
         return Model(**row)
 
@@ -162,11 +170,8 @@ class Models:
         Raises:
             ModelNotFound: no base model is registered; `store.shipped.register_shipped` does that at start.
         """
-        query = (
-            select(models).where(c.tenant.is_(None), c.channels.in_((1, channels))).order_by(c.channels.desc(), c.id)
-        )
         with single(self._engine) as connection:
-            row = connection.execute(query.limit(1)).mappings().one_or_none()
+            row = connection.execute(_DEFAULT, {"by_channels": channels}).mappings().one_or_none()
         if row is None:
             raise ModelNotFound("base-gray")
         return Model(**row)
