@@ -18,7 +18,7 @@ from service.problems import FieldError
 from service.recording import record
 from service.results import result_file, result_headers
 from service.services import BasePath, Services, ServicesDep
-from service.uploads import receive_upload
+from service.uploads import Upload, receive_upload
 from service.webhooks import require_webhook_url
 from store.job import Job, JobState
 from store.models import Model, ModelNotFound
@@ -77,9 +77,7 @@ async def denoise(
     async with receive_upload(request, services.settings.max_upload_bytes) as upload:
         options = parse_options(upload.fields, query.given())
         require_webhook_url(options.webhook_url, services.settings)
-        info = await to_thread.run_sync(upload.probe, services.limits)
-        _check_roi(options, info)
-        model = await to_thread.run_sync(_choose_model, services, caller, options, info)
+        info, model = await to_thread.run_sync(_examine, services, caller, upload, options)
         wants_image = seconds is not None and _wants_image(accept, options, info)
         job, replayed = await record(
             services, caller, upload, options, info, model.id, request.state.request_id, idempotency_key
@@ -99,6 +97,13 @@ async def denoise(
     finished = seconds is not None and job.state.final
     view = await services.view(job, base)
     return JSONResponse(view.model_dump(mode="json"), status_code=200 if finished else 202, headers=headers)
+
+
+def _examine(services: Services, caller: Caller, upload: Upload, options: DenoiseOptions) -> tuple[ImageInfo, Model]:
+    """What the upload is, and what will denoise it; refuses what cannot be done. Blocking."""
+    info = upload.probe(services.limits)
+    _check_roi(options, info)
+    return info, _choose_model(services, caller, options, info)
 
 
 def _choose_model(services: Services, caller: Caller, options: DenoiseOptions, info: ImageInfo) -> Model:

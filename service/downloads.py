@@ -53,6 +53,8 @@ async def serve(request: Request, blobs: Blobs, file: StoredFile, headers: Mappi
         return Response(status_code=status, headers=common, media_type=file.media_type)
     # The first chunk is read before the status goes out, so that missing bytes are a 410 and not a broken transfer.
     first = await _chunk(blobs, file.key, start, end)
+    if len(first) == end - start:
+        return Response(first, status_code=status, headers=common, media_type=file.media_type)
     body = _chunks(blobs, file.key, first, start, end)
     return StreamingResponse(body, status_code=status, headers=common, media_type=file.media_type)
 

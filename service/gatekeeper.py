@@ -17,7 +17,7 @@ Found = tuple[Key, Allowance]
 
 
 class Gatekeeper:
-    """Every call blocks: run it in a thread.
+    """Every call but `recently_open` blocks: run it in a thread.
 
     While the database is away the last answers still hold: what they open then is /metrics, which an operator needs
     most at that moment; everything else asks the database itself.
@@ -42,6 +42,10 @@ class Gatekeeper:
                     raise
             self._ask_again = time.monotonic() + ASK_AGAIN_SECONDS
         return not self._closed
+
+    def recently_open(self) -> bool:
+        """Whether `open` said yes within the last second: from memory, so it needs no thread."""
+        return not self._closed and time.monotonic() < self._ask_again
 
     def authenticate(self, text: str) -> Found | None:
         """The key with this text and what its tenant may use, or None."""

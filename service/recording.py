@@ -55,10 +55,8 @@ async def record(
         traceparent=traceparent(),
         idempotency_key=idempotency_key,
     )
-    if idempotency_key is not None:
-        new = replace(new, body_hash=await to_thread.run_sync(_body_hash, upload, options))
     try:
-        job, replayed = await to_thread.run_sync(_store, services, upload, new)
+        job, replayed = await to_thread.run_sync(_store, services, upload, options, new)
     except IdempotencyConflict as error:
         raise problems.IdempotencyMismatch(str(error)) from error
     structlog.contextvars.bind_contextvars(job_id=job.id)
@@ -74,11 +72,13 @@ def _body_hash(upload: Upload, options: DenoiseOptions) -> str:
     return hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).hexdigest()
 
 
-def _store(services: Services, upload: Upload, new: NewJob) -> tuple[Job, bool]:
-    if new.idempotency_key is not None and new.body_hash is not None:
-        earlier = services.jobs.find_replay(new.tenant, new.idempotency_key, new.body_hash)
+def _store(services: Services, upload: Upload, options: DenoiseOptions, new: NewJob) -> tuple[Job, bool]:
+    if new.idempotency_key is not None:
+        body_hash = _body_hash(upload, options)
+        earlier = services.jobs.find_replay(new.tenant, new.idempotency_key, body_hash)
         if earlier is not None:
             return earlier, True
+        new = replace(new, body_hash=body_hash)
     key = input_key(new.id)
     with _removed_unless_used(services, key):
         services.blobs.put(key, upload.file.read() if upload.size <= SPOOL_BYTES else upload.file)

@@ -111,7 +111,7 @@ def open_services(settings: Settings, metrics: GatewayMetrics) -> Services:
     )
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
 
@@ -119,7 +119,7 @@ def _services(request: Request) -> Services:
 ServicesDep = Annotated[Services, Depends(_services)]
 
 
-def base_path(request: Request) -> str:
+async def base_path(request: Request) -> str:
     """What links start with: the proxy's prefix, and /v1 if the request came that way."""
     root: str = request.scope.get("root_path", "")
     return root + ("/v1" if request.url.path.removeprefix(root).startswith("/v1/") else "")
