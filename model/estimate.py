@@ -125,9 +125,10 @@ class NoiseCurve:
 
 def _line(x: NDArray[np.float64], y: NDArray[np.float64], w: NDArray[np.float64]) -> tuple[float, float]:
     """Weighted least squares y = a·x + b with a ≥ 0. A negative b is kept: values on a pedestal have one."""
-    mx, my = np.average(x, weights=w), np.average(y, weights=w)
-    spread = np.average((x - mx) ** 2, weights=w)
-    slope = np.average((x - mx) * (y - my), weights=w) / spread if spread > 1e-12 else 0.0
+    share = w / w.sum()  # products, since np.average takes ten times as long on a curve's few points
+    mx, my = share @ x, share @ y
+    spread = share @ (x - mx) ** 2
+    slope = share @ ((x - mx) * (y - my)) / spread if spread > 1e-12 else 0.0
     if slope <= 0:
         return 0.0, float(max(my, 0.0))
     return float(slope), float(my - slope * mx)

@@ -7,30 +7,28 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 
-from images.codecs.png import encode
-from images.decoded import Metadata
-from images.info import ImageInfo
 from worker.charts import (
     BLUE,
     CAPTION,
     CHART,
     GREEN,
-    GRID,
     GUTTER,
     HEADER,
     INK,
     LINE,
     MUTED,
     ORANGE,
-    PAPER,
     SIDE,
     WIDTH,
     Axes,
     Panel,
-    caption,
+    Pixels,
+    blank,
     noise_curve,
+    place,
+    png,
+    rule,
     shown,
     write,
 )
@@ -53,15 +51,15 @@ def draw(report: Mapping[str, Any], previews: Sequence[Preview]) -> bytes:
     """
     rows = [_crops(preview) for preview in previews[:MOST_PREVIEWS]]
     findings = _findings(report)
-    charts_top = HEADER + sum(CAPTION + row[0].image.height + GUTTER for row in rows)
+    charts_top = HEADER + sum(CAPTION + len(row[0].image) + GUTTER for row in rows)
     table_top = charts_top + CAPTION + CHART + GUTTER + 6
-    page = Image.new("RGB", (WIDTH, table_top + LINE * len(findings) + GUTTER + 8), PAPER)
+    page = blank(table_top + LINE * len(findings) + GUTTER + 8)
     _header(page, report)
     top = HEADER
     for row in rows:
-        _place(page, top, row)
-        top += CAPTION + row[0].image.height + GUTTER
-    _place(
+        place(page, top, row)
+        top += CAPTION + len(row[0].image) + GUTTER
+    place(
         page,
         charts_top,
         [
@@ -69,18 +67,11 @@ def draw(report: Mapping[str, Any], previews: Sequence[Preview]) -> bytes:
             noise_curve("The set's noise: variance against brightness", report["noise"].get("curve") or {}),
         ],
     )
-    ImageDraw.Draw(page).line((GUTTER, table_top - 10, WIDTH - GUTTER, table_top - 10), fill=GRID)
+    rule(page, table_top - 10)
     for index, (name, value, colour) in enumerate(findings):
         write(page, (GUTTER, table_top + index * LINE), name, 14, MUTED)
         write(page, (GUTTER + 250, table_top + index * LINE), value, 14, colour)
-    return encode(np.asarray(page)[None], Metadata(), ImageInfo("png", *page.size, channels=3), None)
-
-
-def _place(page: Image.Image, top: int, panels: Sequence[Panel]) -> None:
-    for index, panel in enumerate(panels):
-        left = GUTTER + index * (SIDE + GUTTER)
-        caption(page, left, top, panel)
-        page.paste(panel.image, (left, top + CAPTION))
+    return png(page)
 
 
 def _crops(preview: Preview) -> list[Panel]:
@@ -115,10 +106,10 @@ def _score(report: Mapping[str, Any]) -> Panel:
         axes.tick_y(value, f"{value:.2f}")
     for step in np.linspace(0, last, 4).tolist():
         axes.tick_x(step, f"{step:.0f}")
-    axes.line([(0.0, base), (max(last, 1.0), base)], ORANGE)
+    axes.line((0.0, max(last, 1.0)), (base, base), ORANGE)
     axes.legend(SIDE - 10, 10, "base model", ORANGE)
     if len(points) > 1:
-        axes.line(points, BLUE)
+        axes.line([step for step, _ in points], [score for _, score in points], BLUE)
     axes.dots(points, BLUE)
     return Panel("Held-out score by step", "estimated PSNR, dB", axes.finished())
 
@@ -147,7 +138,7 @@ def _findings(report: Mapping[str, Any]) -> list[tuple[str, str, tuple[int, int,
     ]
 
 
-def _header(page: Image.Image, report: Mapping[str, Any]) -> None:
+def _header(page: Pixels, report: Mapping[str, Any]) -> None:
     write(page, (GUTTER, 18), "Fine-tuning report", 22, INK)
     about = f"{report['model']}, from {'scratch' if report['from_scratch'] else report['base_model']}"
     write(page, (WIDTH - GUTTER, 25), about, 13, MUTED, "r")

@@ -1,7 +1,7 @@
 """report.png: what denoising did, at a glance. Before, after and what was taken out; then the checks on it.
 
 Made for every job, so it is drawn with Pillow and NumPy alone and from at most 320 x 320 pixels of the image: about
-20 ms on one core. Pixels are shown 1:1 from the middle of the image, because shrinking an image hides its noise.
+8 ms on one core. Pixels are shown 1:1 from the middle of the image, because shrinking an image hides its noise.
 """
 
 from __future__ import annotations
@@ -12,32 +12,30 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 
-from images.codecs.png import encode
-from images.decoded import Metadata
-from images.info import ImageInfo
 from worker.charts import (
     BLUE,
     BLUE_FILL,
     CAPTION,
     CHART,
     GREEN,
-    GRID,
     GUTTER,
     HEADER,
     INK,
     LINE,
     MUTED,
     ORANGE,
-    PAPER,
     SIDE,
     WIDTH,
     Axes,
     Colour,
     Panel,
-    caption,
+    Pixels,
+    blank,
     noise_curve,
+    place,
+    png,
+    rule,
     shown,
     write,
 )  # fmt: skip
@@ -57,23 +55,20 @@ def draw(noisy: Array, denoised: Array, report: dict[str, Any]) -> bytes:
     panels = _panels(noisy, denoised)
     findings = _findings(report)
     remarks = _remarks(report["warnings"])
-    charts_top = HEADER + CAPTION + panels[0].image.height + GUTTER
+    charts_top = HEADER + CAPTION + len(panels[0].image) + GUTTER
     table_top = charts_top + CAPTION + CHART + GUTTER + 6
-    page = Image.new("RGB", (WIDTH, table_top + LINE * (len(findings) + len(remarks)) + GUTTER + 8), PAPER)
+    page = blank(table_top + LINE * (len(findings) + len(remarks)) + GUTTER + 8)
     _header(page, noisy, panels[0].cropped)
     charts = (
         _histogram(report),
         _autocorrelation(report),
         noise_curve("The noise: variance against brightness", report["noise_curve"]),
     )
-    for top, row in ((HEADER, panels), (charts_top, charts)):
-        for index, panel in enumerate(row):
-            left = GUTTER + index * (SIDE + GUTTER)
-            caption(page, left, top, panel)
-            page.paste(panel.image, (left, top + CAPTION))
-    ImageDraw.Draw(page).line((GUTTER, table_top - 10, WIDTH - GUTTER, table_top - 10), fill=GRID)
+    place(page, HEADER, panels)
+    place(page, charts_top, charts)
+    rule(page, table_top - 10)
     _table(page, table_top, findings, remarks)
-    return encode(np.asarray(page)[None], Metadata(), ImageInfo("png", *page.size, channels=3), None)
+    return png(page)
 
 
 # ---- pictures --------------------------------------------------------------------------------------------------------
@@ -120,9 +115,8 @@ def _histogram(report: dict[str, Any]) -> Panel:
     grid = np.linspace(edges[0], edges[-1], 81)
     normal = np.exp(-0.5 * grid**2) / np.sqrt(2 * np.pi)
     axes = Axes((float(edges[0]), float(edges[-1])), (0.0, 1.08 * max(float(density.max(initial=0)), 0.4)))
-    for left, right, value in zip(edges[:-1].tolist(), edges[1:].tolist(), density.tolist(), strict=True):
-        axes.bar(left, right, value, BLUE_FILL)
-    axes.line(list(zip(grid.tolist(), normal.tolist(), strict=True)), ORANGE)
+    axes.steps(edges, density, BLUE_FILL)
+    axes.line(grid, normal, ORANGE)
     for value in (-3, -2, -1, 0, 1, 2, 3):
         axes.tick_x(value, str(value))
     axes.legend(SIDE - 10, 10, "normal curve", ORANGE)
@@ -139,7 +133,7 @@ def _autocorrelation(report: dict[str, Any]) -> Panel:
     for lag, value in enumerate(values, start=1):
         axes.bar(lag - 0.22, lag + 0.22, value, BLUE if abs(value) <= _WHITE_BOUND else ORANGE)
         axes.tick_x(lag, f"lag {lag}: {value:+.3f}")
-    axes.line([(0.4, 0.0), (len(values) + 0.6, 0.0)], MUTED, 1)
+    axes.line((0.4, len(values) + 0.6), (0.0, 0.0), MUTED, 1)
     return Panel("Its autocorrelation", "0 = white noise", axes.finished())
 
 
@@ -187,7 +181,7 @@ def _plain(text: str) -> str:
     return text.encode("latin-1", "replace").decode("latin-1")
 
 
-def _header(page: Image.Image, noisy: Array, cropped: bool) -> None:
+def _header(page: Pixels, noisy: Array, cropped: bool) -> None:
     frames = noisy.shape[0] if noisy.ndim == 4 else 1
     height, width = noisy.shape[1:3] if noisy.ndim == 4 else noisy.shape[:2]
     channels = noisy.shape[-1] if noisy.ndim > 2 else 1
@@ -199,9 +193,7 @@ def _header(page: Image.Image, noisy: Array, cropped: bool) -> None:
     write(page, (WIDTH - GUTTER, 25), about, 13, MUTED, "r")
 
 
-def _table(
-    page: Image.Image, top: int, findings: list[tuple[str, str, str]], remarks: list[tuple[str, Colour]]
-) -> None:
+def _table(page: Pixels, top: int, findings: list[tuple[str, str, str]], remarks: list[tuple[str, Colour]]) -> None:
     for index, (name, value, meaning) in enumerate(findings):
         y = top + index * LINE
         write(page, (GUTTER, y), name, 14, MUTED)
