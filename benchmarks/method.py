@@ -37,7 +37,7 @@ def train(options: argparse.Namespace, objective: str, level: str) -> Path:
             objective, phases=options.phases, beta=options.beta,
             visibility_start=options.visibility[0], visibility_end=options.visibility[1],
             visibility_knee=options.knee, posterior=options.posterior,
-            level_gradient=options.level_gradient, joint_covariance=not options.apart,
+            visibility_power=options.power, joint_covariance=not options.apart,
         ),
         noise=level, fixed_noise=True, steps=options.steps, batch=4, crop=options.crop, seed=options.seed,
     )  # fmt: skip
@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--visibility", type=float, nargs=2, default=(3.0, 11.0), help="Blind2Sound's first and last λ")
     parser.add_argument("--knee", type=float, default=0.4, help="share of the training during which λ keeps its start")
     parser.add_argument("--posterior", type=float, default=0.0, help="weight of L_post")
-    parser.add_argument("--level-gradient", action="store_true", help="multiply L_arv by 1 + λ")
+    parser.add_argument("--power", type=int, default=0, help="multiply L_arv by 1 + λ to this power")
     parser.add_argument("--apart", action="store_true", help="Σ_x does not shape the mean's features")
     parser.add_argument("--preset", default="fast")
     parser.add_argument("--seed", type=int, default=0)

@@ -101,8 +101,9 @@ class ObjectiveConfig:
         patch_stride: step between the patches of Chen's estimator.
         beta: weight of a pixel's likelihood by its variance, 0 the paper's (see `losses.adaptive_revisible`).
         posterior: weight of L_post, which trains the visible branch too (see `objectives.Blind2Sound`); 0 the paper's.
-        level_gradient: multiply L_arv by 1 + λ, which its gradient at the masked mean is divided by: clipping and the
-            regulariser then weigh the same all through the training. False is the paper's.
+        visibility_power: power of 1 + λ that L_arv is multiplied by, 0 the paper's. Its gradient at the masked mean
+            falls as 1/(1 + λ), and with it what it weighs against the other losses and the clipping; with 2 it grows
+            as λ does, like Blind2Unblind's.
         joint_covariance: whether what Σ_x needs shapes the features that the mean is made of. True is the paper's.
     """
 
@@ -117,7 +118,7 @@ class ObjectiveConfig:
     patch_stride: int = 2
     beta: float = 0.0
     posterior: float = 0.0
-    level_gradient: bool = False
+    visibility_power: int = 0
     joint_covariance: bool = True
 
     def to_dict(self) -> dict[str, Any]:

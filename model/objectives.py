@@ -93,7 +93,7 @@ class Blind2Sound:
         noise = estimator(batch.noisy)
         arv, post = self._likelihoods(denoiser, batch, noise, lam)
         parts = {"arv": arv.item(), "lambda": lam}
-        loss = arv * (1 + lam) if config.level_gradient else arv
+        loss = arv * (1 + lam) ** config.visibility_power
         if config.posterior:
             loss = loss + config.posterior * post
             parts["post"] = post.item()

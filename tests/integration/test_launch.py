@@ -45,7 +45,7 @@ def test_the_end_of_one_process_ends_all(tmp_path: Path) -> None:
     with _launched(tmp_path) as (process, log):
         _await_text(process, log, "Stop      Ctrl-C")
         gateway = next(pid for pid, command in _processes_of(tmp_path) if "-m service" in command)
-        assert os.readlink(f"/proc/{gateway}/fd/1") == str(log.resolve())  # lines are relayed to a terminal only
+        assert Path(f"/proc/{gateway}/fd/1").readlink() == log.resolve()  # lines are relayed to a terminal only
         os.kill(gateway, signal.SIGKILL)
         assert process.wait(PATIENCE_SECONDS) != 0
     assert _processes_of(tmp_path) == []
