@@ -6,7 +6,8 @@ this module is imported), and the main process answers for all.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import product
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -21,28 +22,32 @@ from worker.gpu import GpuCollector
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 
 
+OUTCOMES = ("succeeded", "failed", "canceled", "retried", "lost", "handed_back")
+"""What may become of an attempt: a state of the job, or a word for why it has none yet."""
+
+BOOLEANS = ("true", "false")
+
+SWEPT = ("requeued", "failed", "canceled", "rung", "expired", "datasets_expired", "forgotten", "orphaned")
+
+
 class WorkerMetrics:
     """The series of one worker; made once a process."""
 
     def __init__(self) -> None:
         registry = CollectorRegistry()
-        self._attempts = Counter("b2s_attempts", "Attempts that ended.", ["kind", "outcome"], registry=registry)
+        self._attempts = _counter(registry, "b2s_attempts", "Attempts that ended.", kind=JobKind, outcome=OUTCOMES)
         self._stages = Histogram(
             "b2s_stage_seconds", "Time by stage of a job.", ["kind", "stage"], buckets=SECONDS, registry=registry
         )
-        self._pixels = Counter("b2s_pixels", "Pixels worked on (width x height x frames).", ["kind"], registry=registry)
-        self._tiles = Counter("b2s_tiles", "Tiles or steps done.", ["kind"], registry=registry)
+        self._pixels = _counter(registry, "b2s_pixels", "Pixels worked on (width x height x frames).", kind=JobKind)
+        self._tiles = _counter(registry, "b2s_tiles", "Tiles or steps done.", kind=JobKind)
         self._oom = Counter("b2s_oom_retries", "Tiles halved because the GPU was full.", registry=registry)
-        self._swept = Counter("b2s_swept_jobs", "What the sweep put right.", ["what"], registry=registry)
-        self._swept.labels("requeued")  # there from the start: an increase from nothing to 1 is none for Prometheus
-
-        self._files = Counter(
-            "b2s_finetune_files", "Files of training sets, kept or left out.", ["verdict"], registry=registry
+        self._swept = _counter(registry, "b2s_swept_jobs", "What the sweep put right.", what=SWEPT)
+        self._files = _counter(registry, "b2s_finetune_files", "Files of training sets.", verdict=("kept", "left_out"))
+        self._models = _counter(
+            registry, "b2s_finetune_models", "Models made, by whether they beat their base.", promoted=BOOLEANS
         )
-        self._models = Counter(
-            "b2s_finetune_models", "Models made, by whether they beat their base.", ["promoted"], registry=registry
-        )
-        self._checkpoints = Counter("b2s_checkpoints", "Checkpoints of fine-tunes.", ["stored"], registry=registry)
+        self._checkpoints = _counter(registry, "b2s_checkpoints", "Checkpoints of fine-tunes.", stored=BOOLEANS)
 
     def observe_files(self, kept: int, left_out: int) -> None:
         """Count the files of a validated training set."""
@@ -58,7 +63,7 @@ class WorkerMetrics:
         self._checkpoints.labels(str(stored).lower()).inc()
 
     def observe_attempt(self, job: Job, outcome: str, stages: Mapping[str, float], units: int) -> None:
-        """Count one attempt; `outcome` is a state or `retried`, `lost`, `handed_back`."""
+        """Count one attempt; `outcome` is one of `OUTCOMES`."""
         self._attempts.labels(job.kind, outcome).inc()
         self._tiles.labels(job.kind).inc(units)
         if outcome == "succeeded":
@@ -71,8 +76,16 @@ class WorkerMetrics:
         self._oom.inc(retries)
 
     def observe_sweep(self, what: str, count: int) -> None:
-        """Count what a sweep did, `requeued`, `rung`, `expired`, `orphaned` and so on."""
+        """Count what a sweep did, one of `SWEPT`."""
         self._swept.labels(what).inc(count)
+
+
+def _counter(registry: CollectorRegistry, name: str, text: str, **labels: Iterable[str]) -> Counter:
+    """A counter with every series there from the start: Prometheus sees no increase from nothing to 1."""
+    counter = Counter(name, text, list(labels), registry=registry)
+    for values in product(*labels.values()):
+        counter.labels(*values)
+    return counter
 
 
 class QueueCollector(Collector):

@@ -39,10 +39,14 @@ DASHBOARDS: dict[str, tuple[str, list[Panel]]] = {
                 ('histogram_quantile(0.95, sum by (le, kind) (rate(b2s_stage_seconds_bucket{stage="queued"}[5m])))',
                  "{{kind}} p95"),
             ]),
+            ("Couriers up", "short", [('sum(up{job="courier"})', "couriers")]),
             ("Webhooks not delivered yet", "short", [("max(b2s_webhooks_pending)", "pending")]),
             ("Most overdue webhook", "s", [("max(b2s_webhooks_overdue_seconds)", "overdue")]),
             ("Webhook attempts by outcome", "ops", [
                 ("sum by (outcome) (rate(b2s_webhook_attempts_total[5m]))", "{{outcome}}"),
+            ]),
+            ("Share of webhook attempts that do not arrive", "percentunit", [
+                ("b2s:webhooks_refused:ratio30m", "refused"),
             ]),
             ("From the end of a job to the arrival of its webhook", "s", [
                 ("histogram_quantile(0.5, sum by (le) (rate(b2s_webhook_age_seconds_bucket[5m])))", "p50"),
@@ -89,7 +93,9 @@ DASHBOARDS: dict[str, tuple[str, list[Panel]]] = {
             ("Fine-tunes by outcome", "short", [
                 ('sum by (outcome) (increase(b2s_attempts_total{kind="finetune"}[1d]))', "{{outcome}}"),
             ]),
-            ("Steps a second", "ops", [('sum(rate(b2s_tiles_total{kind="finetune"}[5m]))', "steps")]),
+            ("Steps of the attempts that ended within the hour", "short", [
+                ('sum(increase(b2s_tiles_total{kind="finetune"}[1h]))', "steps"),
+            ]),
             ("Models made, by whether they beat their base", "short", [
                 ("sum by (promoted) (increase(b2s_finetune_models_total[1d]))", "promoted {{promoted}}"),
             ]),

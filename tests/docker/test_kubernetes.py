@@ -44,3 +44,12 @@ def test_the_scaler_scales_a_deployment_that_does_not_count_for_itself() -> None
     (deployment,) = [item for item in ITEMS if (item["kind"], item["metadata"]["name"]) == ("Deployment", name)]
     assert "replicas" not in deployment["spec"]
     assert "b2s_jobs_oldest_queued_seconds" in scaler["spec"]["triggers"][0]["metadata"]["query"]
+
+
+def test_who_is_scraped_can_be_reached() -> None:
+    (policy,) = [item for item in ITEMS if item["kind"] == "NetworkPolicy"]
+    let_in = {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]}
+    scraped = {name: pod["metadata"].get("annotations", {}) for name, pod in PODS.items() if "metadata" in pod}
+    ports = {name: int(one["prometheus.io/port"]) for name, one in scraped.items() if one}
+    assert ports == {"b2s-courier": 9810, "b2s-denoise": 9808, "b2s-finetune": 9808}
+    assert set(ports.values()) <= let_in

@@ -80,6 +80,29 @@ def test_a_job_of_every_revision_runs_after_the_upgrade(
     engine.dispose()
 
 
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_code_of_every_revision_goes_on_beside_the_newest_schema(tmp_path: Path, revision: str) -> None:
+    """A rolling update: what old code reads is still there, and what it does not write may be left out."""
+    engine = connect(f"sqlite:///{tmp_path / 'rolling.sqlite3'}")
+    upgrade(engine, revision)
+    then = _reflected(engine)
+    upgrade(engine)
+    now = _reflected(engine)
+    for table in then.tables.values():
+        columns = now.tables[table.name].columns
+        for old in table.columns:
+            assert (str(columns[old.name].type), columns[old.name].nullable) == (str(old.type), old.nullable), old
+        for new in columns:
+            assert new.name in table.columns or new.nullable or new.server_default is not None, new
+    engine.dispose()
+
+
+def _reflected(engine: Engine) -> MetaData:
+    found = MetaData()
+    found.reflect(engine)
+    return found
+
+
 def _database(server_url: str, name: str) -> str:
     """URL of a new database on a PostgreSQL server."""
     server_url = server_url.replace("postgresql://", "postgresql+psycopg://")
