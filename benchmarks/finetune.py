@@ -111,9 +111,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=15.0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--every", type=float, default=2.0, help="minutes between two looks at the truth")
+    parser.add_argument("--images", type=int, help="train on the first so many alone")
     parser.add_argument("--control", action="store_true", help="train supervised instead: what is there to be gained?")
     options = parser.parse_args()
     case = cases(options.data, options.set)
+    if options.images:
+        del case.training[options.images :]
     if options.control:
         if case.level is None:
             parser.error(f"--control needs clean images, and {options.set} has none")
