@@ -4,7 +4,8 @@ It starts the whole service on free ports (or uses --url), and prints
 
 (a) latency: the median `POST /denoise` with `Prefer: wait` of a 512x512 gray PNG, less decode + model + encode of the
     same bytes in one process of this run;
-(b) throughput: 500 images from 64 clients at once, over what one process alone gives on the same cores.
+(b) throughput: 500 images from 64 clients at once, over what one process alone gives on the same cores;
+(c) CPU time an image under that load, by the role of the process (not with --url).
 """
 
 import asyncio
@@ -15,6 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +27,7 @@ import numpy as np
 import typer
 from PIL import Image
 
+from benchmarks.core_time import core_seconds
 from tests.e2e.service_process import running_service
 
 SIDE = 512
@@ -43,9 +46,11 @@ def main(
     """Measure and print."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # end as an exception does, service included
     picture = noisy_png()
-    with tempfile.TemporaryDirectory() as folder, _service(url, Path(folder)) as address:
+    with tempfile.TemporaryDirectory() as folder, _service(url, Path(folder)) as (address, pid):
         bare, latency = time_in_turns(address, picture, repeats, report)
+        begin = core_seconds(pid) if pid else Counter()
         load = asyncio.run(run_load(address, picture, images, clients, report))
+        spent = core_seconds(pid) - begin if pid else Counter()
         again, _ = time_in_turns(address, picture, repeats, report)
     # The load is compared with the mean of what was measured before and after it.
     before, bare = bare, {name: (seconds + again[name]) / 2 for name, seconds in bare.items()}
@@ -64,6 +69,7 @@ def main(
         "bare_model_images_per_second": round(1 / bare["model"], 2),
         "share_of_bare": round(images / load["seconds"] * bare["whole"], 3),
         "share_of_bare_model": round(images / load["seconds"] * bare["model"], 3),
+        "core_ms_an_image": {role: round(1000 * seconds / images, 1) for role, seconds in spent.most_common()},
     }
     typer.echo(json.dumps(numbers) if as_json else _table(numbers))
     if load["errors"] or load["lost"]:
@@ -156,13 +162,13 @@ async def fetch(http: httpx.AsyncClient, picture: bytes, report: bool) -> tuple[
 
 
 @contextmanager
-def _service(url: str | None, folder: Path) -> Iterator[str]:
-    """The address of a running service."""
+def _service(url: str | None, folder: Path) -> Iterator[tuple[str, int | None]]:
+    """The address of a running service, and the process that started it if that was here."""
     if url is not None:
-        yield url
+        yield url, None
         return
     with running_service(folder) as service:
-        yield service.url
+        yield service.url, service.process.pid
 
 
 def _request(picture: bytes, report: bool) -> dict[str, Any]:
@@ -180,7 +186,8 @@ def _table(n: dict[str, Any]) -> str:
         f"(b) {n['images']} images from {n['clients']} clients: {n['images_per_second']} images/s, "
         f"{n['errors']} errors, {n['lost']} lost; one process gives {n['bare_images_per_second']} images/s, "
         f"its model alone {n['bare_model_images_per_second']}: "
-        f"{100 * n['share_of_bare']:.0f} % of the process, {100 * n['share_of_bare_model']:.0f} % of the model"
+        f"{100 * n['share_of_bare']:.0f} % of the process, {100 * n['share_of_bare_model']:.0f} % of the model\n"
+        f"(c) CPU time an image, ms: {', '.join(f'{role} {ms}' for role, ms in n['core_ms_an_image'].items())}"
     )
 
 

@@ -10,7 +10,7 @@ from honcho.process import Popen, Process
 
 
 class DirectProcess(Process):  # type: ignore[misc]  # honcho is not typed
-    """honcho's process without the relay: a line through its pipe, pickle and queue costs 5 ms of CPU."""
+    """honcho's process without the relay: a line through its pipe, pickle and queue costs half a millisecond of CPU."""
 
     def run(self, events: Any = None, ignore_signals: bool = False) -> None:
         """Run the command to its end, and tell the manager of both."""
