@@ -2,13 +2,14 @@
 
     python -m benchmarks.finetune --data DIR --set w2s-0 --minutes 15
     python -m benchmarks.finetune --data DIR --set out-of-range --minutes 15
-    python -m benchmarks.finetune --data DIR --set out-of-range --control    # what clean targets would give
+    python -m benchmarks.finetune --data DIR --set w2s-1 --control           # what clean targets would give
     python -m benchmarks.finetune --data DIR --set in-range --minutes 3      # the base is as good as can be: no gain
 
 `w2s-C`: channel C of DIR/real/w2s, trained on the first 15 noisy fields, tested on the last 5 by affine-fitted PSNR
 against the mean of 400 frames. `out-of-range`: 60 images of DIR/clean/bsds432 with noise of α = 0.15, σ = 0.05 drawn
 once, tested on DIR/clean/set12. `in-range`: the same at PG1. Clean images judge; training and promotion never see them,
-but for `--control`: supervised, on the clean images of the set with its noise drawn anew for each crop.
+but for `--control`: the same training with clean targets, the set's own references, or its clean images with noise
+drawn anew for each crop.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from model import objectives
+from model import normalise, objectives
 from model.config import ObjectiveConfig, TrainConfig, estimator_preset
 from model.denoiser import Denoiser
 from model.estimator import NoiseEstimator
@@ -36,6 +37,7 @@ from model.evaluate import fit_affine, psnr
 from model.finetune import FineTuneConfig, FineTuner
 from model.networks import DenoiserNetwork
 from model.noise import LEVELS, PoissonGaussian
+from model.normalise import Normalisation
 from model.objectives import Batch, Objective
 from model.trainer import Trainer
 
@@ -45,28 +47,36 @@ Score = Callable[[Denoiser], list[float]]
 
 @dataclass(frozen=True)
 class Case:
-    """Noisy images to train on, and the truth that judges; synthetic sets know their level and clean images too."""
+    """Noisy images to train on, and the truth that judges.
+
+    Attributes:
+        clean: for the control: noisy image and target as two channels, or, with a `level`, the clean image alone.
+    """
 
     training: list[NDArray[Any]]
     score: Score
+    clean: list[Floats]
     level: PoissonGaussian | None = None
-    clean: list[Floats] = field(default_factory=list)
 
 
 @dataclass
 class Control:
-    """N2C at a set's own level: an objective that adds the noise to clean crops itself."""
+    """N2C as a training objective that takes `Case.clean`, normalised by `scaling`."""
 
-    level: PoissonGaussian
+    level: PoissonGaussian | None
+    scaling: Normalisation
     needs_clean: bool = False
     supervised: Objective = field(default_factory=lambda: objectives.build(ObjectiveConfig("n2c")))
 
     def __call__(
         self, denoiser: DenoiserNetwork, estimator: NoiseEstimator | None, batch: Batch
     ) -> tuple[Tensor, dict[str, float]]:
-        rng = np.random.default_rng(batch.generator.initial_seed())
-        noisy = torch.from_numpy(self.level.add(batch.noisy.numpy(), rng))
-        return self.supervised(denoiser, estimator, replace(batch, noisy=noisy, clean=batch.noisy))
+        noisy, clean = batch.noisy[:, :1], batch.noisy[:, -1:]
+        if self.level is not None:
+            rng = np.random.default_rng(batch.generator.initial_seed())
+            file_units = clean.numpy() * self.scaling.scale + self.scaling.offset
+            noisy = torch.from_numpy(self.scaling.to_unit(self.level.add(file_units, rng)))
+        return self.supervised(denoiser, estimator, replace(batch, noisy=noisy.contiguous(), clean=clean.contiguous()))
 
 
 def w2s(data: Path, channel: int) -> Case:
@@ -82,7 +92,10 @@ def w2s(data: Path, channel: int) -> Case:
             found.append(psnr(fit_affine(denoiser.denoise(noisy).astype(np.float32), target), target))
         return found
 
-    return Case([noisy[None] for noisy, _ in read[:15]], score)
+    noisy = [image for image, _ in read[:15]]
+    targets = [fit_affine(reference.astype(np.float32), image.astype(np.float32)) for image, reference in read[:15]]
+    pairs = [np.stack([image, target]).astype(np.float32) for image, target in zip(noisy, targets, strict=True)]
+    return Case([image[None] for image in noisy], score, pairs)
 
 
 def synthetic(data: Path, level: PoissonGaussian) -> Case:
@@ -94,7 +107,7 @@ def synthetic(data: Path, level: PoissonGaussian) -> Case:
     def score(denoiser: Denoiser) -> list[float]:
         return [psnr(np.clip(denoiser.denoise(noisy), 0, 1) * 255, clean * 255) for noisy, clean in test]
 
-    return Case(training, score, level, [x[None] for x in clean])
+    return Case(training, score, [x[None] for x in clean], level)
 
 
 def cases(data: Path, name: str) -> Case:
@@ -118,9 +131,7 @@ def main() -> None:
     if options.images:
         del case.training[options.images :]
     if options.control:
-        if case.level is None:
-            parser.error(f"--control needs clean images, and {options.set} has none")
-        control(case, case.level, options)
+        control(case, options)
     else:
         fine_tune(case, options)
 
@@ -147,7 +158,7 @@ def fine_tune(case: Case, options: argparse.Namespace) -> None:
     print(json.dumps({"promoted": result.promoted, "scores": result.scores}), flush=True)
 
 
-def control(case: Case, level: PoissonGaussian, options: argparse.Namespace) -> None:
+def control(case: Case, options: argparse.Namespace) -> None:
     """The base trained on, with clean targets, by the fine-tuning's schedule."""
     torch.set_num_threads(options.threads)
     base = Denoiser.load(options.base, device="cpu")
@@ -155,8 +166,10 @@ def control(case: Case, level: PoissonGaussian, options: argparse.Namespace) -> 
         network=base.network.config, estimator=estimator_preset("fast", base.channels),
         objective=ObjectiveConfig("n2c"), minutes=options.minutes, batch=4, crop=96, lr=1e-4, warmup_steps=50, ema=0.99,
     )  # fmt: skip
-    trainer = Trainer(config, case.clean, start_from=base.network)
-    trainer.objective = Control(level)
+    scaling = normalise.choose(np.concatenate([image.ravel() for image in case.training]), "auto")
+    own = {"normalisation": scaling.to_dict() | {"dtype": str(case.training[0].dtype)}}
+    trainer = Trainer(config, case.clean, start_from=base.network, scaling=scaling)
+    trainer.objective = Control(case.level, scaling)
     before = case.score(base)
     looked = 0.0
     while not trainer.done:
@@ -164,7 +177,7 @@ def control(case: Case, level: PoissonGaussian, options: argparse.Namespace) -> 
         if trainer.done or trainer.elapsed >= looked + 60 * options.every:
             looked = trainer.elapsed
             network = trainer.published().eval()
-            _tell(looked / 60, trainer.step, case.score(Denoiser("control", network, {}, "", base.device)), before)
+            _tell(looked / 60, trainer.step, case.score(Denoiser("control", network, own, "", base.device)), before)
 
 
 def _denoiser(tuner: FineTuner, network: DenoiserNetwork) -> Denoiser:

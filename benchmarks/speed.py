@@ -72,7 +72,7 @@ def training(repeats: int, slow: bool) -> None:
     if slow:
         rows.insert(0, ("paper", "Blind2Sound, K = 16 (the paper's way)", ObjectiveConfig("blind2sound", phases=16)))
     images = [np.random.default_rng(0).integers(0, 255, (1, 180, 180)).astype(np.uint8)]
-    line = np.array([[0.01, 0.0002**2, 1e-6]], np.float32)
+    line = np.array([[0.01, 0.0002**2, 1e-6, 0.0]], np.float32)
     print("\n| network | step | s/step | images/s | times the first |\n|---|---|---|---|---|")
     reference = None
     for preset, name, objective in rows:

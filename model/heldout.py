@@ -94,7 +94,7 @@ class HeldOut:
 
     Args:
         images: (C, H, W) each; only the crops are read.
-        lines: noise line (C, 3) of each image.
+        lines: noise line (C, 4) of each image.
         count: crops, over all images in turn.
     """
 

@@ -1,4 +1,4 @@
-"""The noise line of every image of a set: slope, intercept and floor of variance against signal, a channel.
+"""The noise line of every image of a set: variance against signal, a channel.
 
 One sensor at one setting has one line, which all images together show best. A set of images that were each rescaled by
 themselves has as many lines as images. Which of the two a set is, its images tell.
@@ -52,17 +52,21 @@ class NoiseLines:
         self.pooled: list[NoiseFit] = [pool.fit() for pool in together]
         fits = [[curve.fit() for curve in channels] for channels in curves]
         self.shared = _alike(fits, self.pooled)
-        self._line = _lines(self.pooled)
+        self._line = self._lines(self.pooled)
         if not self.shared:
-            self._cache = {i: _lines(found) for i, found in zip(probed, fits, strict=True)}
+            self._cache = {i: self._lines(found) for i, found in zip(probed, fits, strict=True)}
 
     def __getitem__(self, index: int) -> Line:
-        """(C, 3), slope, intercept and floor of image `index`."""
+        """(C, 4), the line of image `index` as `thinning.noise_variance` takes it."""
         if self.shared:
             return self._line
         if index not in self._cache:
-            self._cache[index] = _lines([curve.fit() for curve in self._curves(index)])
+            self._cache[index] = self._lines([curve.fit() for curve in self._curves(index)])
         return self._cache[index]
+
+    def _lines(self, fits: Sequence[NoiseFit]) -> Line:
+        zero = -self._scaling.offset / self._scaling.scale
+        return np.array([(f.alpha, f.sigma**2 - f.alpha * f.black, _floor(f), zero) for f in fits], np.float32)
 
     def _curves(self, index: int) -> list[NoiseCurve]:
         """The noise curve of each channel of an image, from the whole of it or a grid of windows."""
@@ -86,10 +90,6 @@ def _windows(side: int) -> list[slice]:
         return [slice(0, side)]
     starts = np.linspace(0, side - WINDOW, WINDOWS_A_SIDE).astype(int).tolist()
     return [slice(start, start + WINDOW) for start in starts]
-
-
-def _lines(fits: Sequence[NoiseFit]) -> Line:
-    return np.array([(fit.alpha, fit.sigma**2 - fit.alpha * fit.black, _floor(fit)) for fit in fits], np.float32)
 
 
 def _floor(fit: NoiseFit) -> float:

@@ -35,7 +35,7 @@ class Batch:
         clean: (B, C, H, W) or None.
         progress: share of the training that is done, 0 … 1.
         generator: the step's own randomness.
-        noise_lines: (B, C, 3), each crop's noise variance against its signal (`thinning.noise_variance`); only for
+        noise_lines: (B, C, 4), each crop's noise variance against its signal (`thinning.noise_variance`); only for
             objectives that must know the noise.
     """
 

@@ -23,8 +23,8 @@ from torch import Tensor
 TRAINING_TAU = 0.7
 SCORING_TAU = 0.5
 SMALLEST_VARIANCE = 1e-8
-# Photons can be counted while read noise is at most half a photon's step and no pedestal hides where 0 is; a fitted
-# line may err by a tenth of a step.
+# Photons can be counted while read noise is at most half a photon's step and there is no pedestal, so that none is 0;
+# a fitted line may err by a tenth of a step.
 COUNTABLE_SIGMA = 0.5
 COUNTABLE_PEDESTAL = 0.1
 
@@ -34,7 +34,8 @@ def noise_variance(noisy: Tensor, lines: Tensor) -> Tensor:
 
     Args:
         noisy: (B, C, H, W) in normalised units.
-        lines: (B, C, 3), slope α, intercept σ² (negative on a pedestal) and the floor.
+        lines: (B, C, 4), slope α, intercept (σ² at y = 0; negative on a pedestal), the floor, and where 0 of the file
+            lies, in normalised units.
 
     Returns:
         (B, C, H, W).
@@ -70,26 +71,32 @@ def thin(noisy: Tensor, lines: Tensor, tau: float, generator: torch.Generator) -
     """Split `noisy` (B, C, H, W).
 
     Args:
-        lines: (B, C, 3) of `noise_variance`.
+        lines: (B, C, 4) of `noise_variance`.
         generator: on the CPU, so that every device draws the same.
     """
     variance = noise_variance(noisy, lines)
     normal = torch.randn(noisy.shape, generator=generator).to(noisy.device)
     z = normal * variance.sqrt()
-    counted = _countable(lines)[..., None, None]  # (B, C, 1, 1)
+    read = _read_variance(lines)
+    counted = _countable(lines, read)[..., None, None]  # (B, C, 1, 1)
     if bool(counted.any()):
-        slope = torch.where(counted, lines[..., 0, None, None], 1.0)
-        read = normal * lines[..., 1, None, None].clamp_min(0).sqrt()
-        z = torch.where(counted, slope * _deal(noisy / slope, tau, generator) + read, z)
+        slope, zero = torch.where(counted, lines[..., 0, None, None], 1.0), lines[..., 3, None, None]
+        dealt = slope * _deal((noisy - zero) / slope, tau, generator)
+        z = torch.where(counted, dealt + normal * read[..., None, None].clamp_min(0).sqrt(), z)
     layout = torch.channels_last
     first, second = ((noisy + change).contiguous(memory_format=layout) for change in (tau * z, -z / tau))
     return Pair(first, second, variance, tau)
 
 
-def _countable(lines: Tensor) -> Tensor:  # (B, C, 3) -> (B, C)
+def _read_variance(lines: Tensor) -> Tensor:  # (B, C, 4) -> (B, C)
+    """The line's variance at 0 of the file: σ², or below 0 on a pedestal."""
+    return lines[..., 1] + lines[..., 0] * lines[..., 3]
+
+
+def _countable(lines: Tensor, read: Tensor) -> Tensor:  # (B, C, 4), (B, C) -> (B, C)
     """Whether y/α, rounded, is the number of photons."""
-    slope, intercept = lines[..., 0], lines[..., 1]
-    return (slope > 0) & (intercept <= (COUNTABLE_SIGMA * slope) ** 2) & (intercept >= -COUNTABLE_PEDESTAL * slope**2)
+    slope = lines[..., 0]
+    return (slope > 0) & (read <= (COUNTABLE_SIGMA * slope) ** 2) & (read >= -COUNTABLE_PEDESTAL * slope**2)
 
 
 def _deal(counts: Tensor, tau: float, generator: torch.Generator) -> Tensor:

@@ -56,7 +56,7 @@ class Trainer:
         device: where to train.
         start_from: a denoiser whose weights to start with, e.g. a base model.
         scaling: file values to normalised units; default: integers by their full scale.
-        noise_line: (C, 3) noise line of the image of an index, for objectives that ask for it.
+        noise_line: (C, 4) noise line of the image of an index, for objectives that ask for it.
 
     Attributes:
         step: steps done.

@@ -17,7 +17,7 @@ def test_the_two_have_independent_noise_and_keep_the_mean(alpha: float, sigma: f
     x = 0.5
     noisy = PoissonGaussian(alpha, sigma).add(np.full((1, 1, 1024, 1024), x, np.float32), np.random.default_rng(0))
     y = torch.from_numpy(noisy)
-    pair = thinning.thin(y, torch.tensor([[[alpha, sigma**2, 0.0]]]), tau, torch.Generator().manual_seed(1))
+    pair = thinning.thin(y, torch.tensor([[[alpha, sigma**2, 0.0, 0.0]]]), tau, torch.Generator().manual_seed(1))
     a, b = (pair.first - x).double().flatten(), (pair.second - x).double().flatten()
     true = alpha * x + sigma**2
     assert abs(float(a.mean())) < 0.01 * true**0.5 and abs(float(b.mean())) < 0.01 * true**0.5
@@ -26,22 +26,24 @@ def test_the_two_have_independent_noise_and_keep_the_mean(alpha: float, sigma: f
     assert abs(float((a * b).mean())) < 0.02 * true  # their covariance
 
 
+@pytest.mark.parametrize("zero", [0.0, 0.1])
 @pytest.mark.parametrize("sigma", [0.0, 0.05])
-def test_a_few_photons_do_not_give_themselves_away(sigma: float) -> None:
+def test_a_few_photons_do_not_give_themselves_away(sigma: float, zero: float) -> None:
     """No function of y₁ foretells y₂'s noise at three photons a pixel; a Gaussian z fails this five times over."""
-    alpha, x = 0.15, 0.45
-    noisy = PoissonGaussian(alpha, sigma).add(np.full((1, 1, 1024, 1024), x, np.float32), np.random.default_rng(0))
-    lines = torch.tensor([[[alpha, sigma**2, 0.0]]])
+    alpha, x = 0.15, 0.45 + zero
+    noisy = PoissonGaussian(alpha, sigma).add(np.full((1, 1, 1024, 1024), 0.45, np.float32), np.random.default_rng(0))
+    noisy += zero  # normalisation moves the file's 0
+    lines = torch.tensor([[[alpha, sigma**2 - alpha * zero, 0.0, zero]]])
     pair = thinning.thin(torch.from_numpy(noisy), lines, thinning.TRAINING_TAU, torch.Generator().manual_seed(1))
     first, rest = pair.first.double().flatten(), (pair.second - x).double().flatten()
     for edge in (0.1, 0.3, 0.8):
-        foretold = float(rest[first < edge].mean()) / float(rest.std())
+        foretold = float(rest[first < edge + zero].mean()) / float(rest.std())
         assert abs(foretold) < 0.03, edge
 
 
 def test_crops_that_can_be_counted_and_others_share_a_batch() -> None:
     y = torch.rand(3, 1, 32, 32)
-    lines = torch.tensor([[[0.1, 0.0, 0.0]], [[0.0, 0.01, 0.0]], [[0.05, -0.002, 0.001]]])
+    lines = torch.tensor([[[0.1, 0.0, 0.0, 0.0]], [[0.0, 0.01, 0.0, 0.0]], [[0.05, -0.002, 0.001, 0.0]]])
     pair = thinning.thin(y, lines, 1.0, torch.Generator().manual_seed(1))
     assert torch.isfinite(pair.first).all() and torch.isfinite(pair.second).all()
     steps = (pair.first - y)[0] / 0.1  # y1 - y = α·(2·n1 - n): whole photons
@@ -51,7 +53,7 @@ def test_crops_that_can_be_counted_and_others_share_a_batch() -> None:
 
 def test_a_pedestal_never_goes_below_the_floor() -> None:
     y = torch.linspace(-0.1, 1, 12).view(1, 1, 3, 4)
-    variance = thinning.noise_variance(y, torch.tensor([[[0.1, -0.01, 0.002]]]))
+    variance = thinning.noise_variance(y, torch.tensor([[[0.1, -0.01, 0.002, 0.0]]]))
     assert float(variance.min()) == pytest.approx(0.002)
     assert float(variance.max()) == pytest.approx(0.09)
 
@@ -68,7 +70,7 @@ def test_the_objective_pulls_where_the_supervised_one_pulls() -> None:
         .repeat(8, 2)
         .repeat(8, 3)
     )
-    lines = torch.tensor([[[alpha, sigma**2, 0.0]]]).expand(8, 1, 3)
+    lines = torch.tensor([[[alpha, sigma**2, 0.0, 0.0]]]).expand(8, 1, 4)
     thinned, supervised = [], []
     for seed in range(12):
         y = torch.from_numpy(PoissonGaussian(alpha, sigma).add(x, np.random.default_rng(seed)))
