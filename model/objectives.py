@@ -124,6 +124,8 @@ class Blind2Sound:
             mean = revisible_mean(mean_m, at_phase(mean_v, phase), lam)
             sigma_x = revisible_covariance(sigma_m, at_phase(sigma_v, phase), lam)
             variance = noise_variance(mean, noise, lam, config.enhanced_noise)
+            if config.posterior:  # f(y) knows y, so y - μ varies less than Σ_y: L_post alone teaches variances
+                sigma_x, variance = sigma_x.detach(), variance.detach()
             revisible.append(adaptive_revisible(y, mean, sigma_x, variance, config.beta))
             if config.posterior:
                 posterior.append(self._posterior(y, mean_m, sigma_m, at_phase(taught, phase), noise))
