@@ -71,8 +71,8 @@ class Blind2Sound:
 
     L_arv trains the masked branch: how far f(y) trusts a pixel's own y is left to what the shared weights happen to do
     there. The masked branch knows better: N(μ_m, Σ_m) is what all other pixels say about x, and Bayes' rule adds y to
-    it. L_post is the likelihood of y under the masked branch alone (L_arv at λ = 0, the one whose Σ_x and noise add up
-    to the variance that is seen), and pulls the visible mean to the posterior mean.
+    it. L_post is the likelihood of y under the masked branch alone (L_arv at λ = 0), and pulls the visible mean to the
+    posterior mean. Variances then learn from L_post alone, where Σ_x and the noise add up to what is seen.
     """
 
     config: ObjectiveConfig
