@@ -90,8 +90,9 @@ def tuned(tuning: Cluster, worker: Process, http: httpx.Client, faults: Path) ->
 def test_another_attempt_goes_on_where_the_first_one_died(tuning: Cluster, worker: Process, tuned: Job) -> None:
     assert (tuned.attempt, tuned.strikes) == (2, 1)
     assert worker.logged("training_resumed") == 1
-    assert list(tuning.blobs.below(f"jobs/{tuned.id}/checkpoints")) == []
-    assert len(list(Path(tuning.settings.scratch_dir).iterdir())) <= 1  # the killed one's goes with the next job
+    # The worker sweeps up after the job has ended; a killed attempt's scratch folder goes with the next job.
+    tuning.wait(lambda: not list(tuning.blobs.below(f"jobs/{tuned.id}/checkpoints")))
+    tuning.wait(lambda: len(list(Path(tuning.settings.scratch_dir).iterdir())) <= 1)
 
 
 def test_the_events_tell_the_phases_and_draw_a_chart(http: httpx.Client, tuned: Job) -> None:
