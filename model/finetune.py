@@ -297,10 +297,8 @@ def _normalisation(images: Sequence[Pixels]) -> Normalisation:
     """One map for the set, from a sample of every image (or of as many as are enough)."""
     chosen = images[:: max(1, len(images) // 256)]
     share = SAMPLED_PIXELS // len(chosen)
-    samples = []
-    for image in chosen:
-        flat = image.reshape(-1)
-        samples.append(np.asarray(flat[:: max(1, flat.size // share) | 1]))
+    # Whole rows: single pixels far apart would touch every page of a set that lies on disk.
+    samples = [np.ravel(image[:, :: max(1, image.size // share)]) for image in chosen]
     return normalise.choose(np.concatenate(samples), "auto")
 
 
