@@ -27,20 +27,42 @@ from model.trainer import StepStats, Trainer
 OBJECTIVES = ("blind2unblind", "blind2sound")
 
 
-def train(options: argparse.Namespace, objective: str, level: str) -> Path:
-    """Train one model, or go on with it; the folder of the run."""
-    folder: Path = options.out / f"{objective}-{level}"
-    config = TrainConfig(
+def add_training_options(parser: argparse.ArgumentParser) -> None:
+    """What `train_config` reads of the command line."""
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--crop", type=int, default=96)
+    parser.add_argument("--beta", type=float, default=0.0, help="weight of a pixel's likelihood by its variance")
+    parser.add_argument("--visibility", type=float, nargs=2, default=(3.0, 11.0), help="Blind2Sound's first and last λ")
+    parser.add_argument("--knee", type=float, default=0.4, help="share of the training during which λ keeps its start")
+    parser.add_argument("--regulariser", type=float, default=0.01, help="weight of the Cramer Gaussian loss")
+    parser.add_argument("--posterior", type=float, default=0.0, help="weight of L_post")
+    parser.add_argument("--power", type=int, default=0, help="multiply L_arv by 1 + λ to this power")
+    parser.add_argument("--apart", action="store_true", help="Σ_x does not shape the mean's features")
+    parser.add_argument("--preset", default="fast")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=0, help="0: every core")
+
+
+def train_config(options: argparse.Namespace, objective: str, level: str, phases: int = 1) -> TrainConfig:
+    """The run of one objective; what the command line does not say is the same for all."""
+    return TrainConfig(
         network=network_preset(options.preset, 1, residual=False),
         estimator=estimator_preset(options.preset, 1),
         objective=ObjectiveConfig(
-            objective, phases=options.phases, beta=options.beta,
+            objective, phases=phases, beta=options.beta,
             visibility_start=options.visibility[0], visibility_end=options.visibility[1],
             visibility_knee=options.knee, regulariser=options.regulariser, posterior=options.posterior,
             visibility_power=options.power, joint_covariance=not options.apart,
         ),
         noise=level, fixed_noise=True, steps=options.steps, batch=4, crop=options.crop, seed=options.seed,
     )  # fmt: skip
+
+
+def train(options: argparse.Namespace, objective: str, level: str) -> Path:
+    """Train one model, or go on with it; the folder of the run."""
+    folder: Path = options.out / f"{objective}-{level}"
+    config = train_config(options, objective, level, options.phases)
     images = read_training_set(options.data / "clean" / "train400", 1)
 
     def show(stats: StepStats) -> None:
@@ -70,22 +92,10 @@ def picture(options: argparse.Namespace, level: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=2500)
-    parser.add_argument("--crop", type=int, default=96)
     parser.add_argument("--phases", type=int, default=1)
-    parser.add_argument("--beta", type=float, default=0.0, help="weight of a pixel's likelihood by its variance")
-    parser.add_argument("--visibility", type=float, nargs=2, default=(3.0, 11.0), help="Blind2Sound's first and last λ")
-    parser.add_argument("--knee", type=float, default=0.4, help="share of the training during which λ keeps its start")
-    parser.add_argument("--regulariser", type=float, default=0.01, help="weight of the Cramer Gaussian loss")
-    parser.add_argument("--posterior", type=float, default=0.0, help="weight of L_post")
-    parser.add_argument("--power", type=int, default=0, help="multiply L_arv by 1 + λ to this power")
-    parser.add_argument("--apart", action="store_true", help="Σ_x does not shape the mean's features")
-    parser.add_argument("--preset", default="fast")
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--levels", nargs="+", default=["PG1", "PG3"])
-    parser.add_argument("--threads", type=int, default=0, help="0: every core")
+    add_training_options(parser)
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)

@@ -100,12 +100,15 @@ class FineTuner:
     Args:
         config: the run.
         images: (C, H, W) each, integers or floats; memory-mapped files will do, since only crops are read.
+        after_read: called whenever a part of the set has been read, so that its owner can let go of mapped pages.
 
     Raises:
         InvalidOption: the base does not fit the channels, or there is no budget.
     """
 
-    def __init__(self, config: FineTuneConfig, images: Sequence[Pixels]) -> None:
+    def __init__(
+        self, config: FineTuneConfig, images: Sequence[Pixels], after_read: Callable[[], None] = lambda: None
+    ) -> None:
         if config.threads:
             torch.set_num_threads(config.threads)
         self.config = config
@@ -118,8 +121,9 @@ class FineTuner:
             )
         if config.max_minutes is None and config.max_steps is None:
             raise InvalidOption("a training needs a budget: give max_minutes, max_steps or both")
-        self.scaling = _normalisation(images)
+        self.scaling = _normalisation(images, after_read)
         self.lines = NoiseLines(self.base, images, self.scaling)
+        after_read()
         self.split: Split = split(images, config.seed)
         kept = self.split.training_indices
         self.trainer = Trainer(
@@ -293,12 +297,16 @@ class FineTuner:
         return shown
 
 
-def _normalisation(images: Sequence[Pixels]) -> Normalisation:
+def _normalisation(images: Sequence[Pixels], after_read: Callable[[], None]) -> Normalisation:
     """One map for the set, from a sample of every image (or of as many as are enough)."""
     chosen = images[:: max(1, len(images) // 256)]
     share = SAMPLED_PIXELS // len(chosen)
     # Whole rows: single pixels far apart would touch every page of a set that lies on disk.
-    samples = [np.ravel(image[:, :: max(1, image.size // share)]) for image in chosen]
+    # Copied, since a row that is only looked at is read when its pages have been let go of.
+    samples = []
+    for image in chosen:
+        samples.append(image[:, :: max(1, image.size // share)].flatten())
+        after_read()
     return normalise.choose(np.concatenate(samples), "auto")
 
 

@@ -130,7 +130,8 @@ class FineTuneWork:
         attempt.enter("training", Progress(0, options["max_steps"], "step"))
         checkpoints = Checkpoints(self._blobs, attempt.job.id)
         try:
-            tuner = FineTuner(config, found.images if base.model.channels == found.channels else found.planes())
+            images = found.images if base.model.channels == found.channels else found.planes()
+            tuner = FineTuner(config, images, after_read=found.release)
             if newest := checkpoints.newest():
                 tuner.restore(newest)
                 log.info("training_resumed")
