@@ -122,8 +122,7 @@ class FineTuner:
         if config.max_minutes is None and config.max_steps is None:
             raise InvalidOption("a training needs a budget: give max_minutes, max_steps or both")
         self.scaling = _normalisation(images, after_read)
-        self.lines = NoiseLines(self.base, images, self.scaling)
-        after_read()
+        self.lines = NoiseLines(self.base, images, self.scaling, after_read)
         self.split: Split = split(images, config.seed)
         kept = self.split.training_indices
         self.trainer = Trainer(

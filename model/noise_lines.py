@@ -6,7 +6,7 @@ themselves has as many lines as images. Which of the two a set is, its images te
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,14 +33,18 @@ class NoiseLines:
         base: the denoiser whose residuals show the noise.
         images: (C, H, W) each.
         scaling: file values to normalised units.
+        after_read: called when an image has been read, so that its owner can let go of mapped pages.
 
     Attributes:
         pooled: the fit of all probed images together, one a channel.
         shared: whether one line holds for all.
     """
 
-    def __init__(self, base: Denoiser, images: Sequence[Pixels], scaling: Normalisation) -> None:
-        self._base, self._images, self._scaling = base, images, scaling
+    def __init__(
+        self, base: Denoiser, images: Sequence[Pixels], scaling: Normalisation,
+        after_read: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        self._base, self._images, self._scaling, self._after_read = base, images, scaling, after_read
         self._cache: dict[int, Line] = {}
         step = max(1, len(images) // PROBED)
         probed = range(0, len(images), step)
@@ -81,6 +85,7 @@ class NoiseLines:
                 mean, variance = self._base.infer(np.pad(unit, [(0, 0), *padded], mode="symmetric"))
                 for c, curve in enumerate(curves):
                     curve.add(unit[c], mean[c, :height, :width], variance[c, :height, :width])
+        self._after_read()
         return curves
 
 

@@ -1,5 +1,6 @@
 """Fine-tuning on noisy images alone, on tiny settings: what it promises about resuming, stopping and judging."""
 
+import mmap
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,31 @@ def test_the_result_loads_and_carries_its_card(tmp_path: Path) -> None:
     image = noisy_set(1)[0][0]
     assert model.denoise(image).shape == image.shape
     assert len(result.previews) == 3 and result.previews[0][0].shape == (64, 64, 1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="counts mapped pages as Linux does")
+def test_a_mapped_set_is_let_go_of_while_it_is_looked_at(tmp_path: Path) -> None:
+    count, side = 12, 2048
+    with (tmp_path / "set").open("wb+") as file:
+        file.write(np.random.default_rng(3).integers(0, 4096, count * side * side, np.uint16).tobytes())
+        file.flush()
+        mapped = mmap.mmap(file.fileno(), 0)
+    images = list(np.frombuffer(mapped, np.uint16).reshape(count, 1, side, side))
+    before, seen = _mapped_bytes(), []
+
+    def let_go() -> None:
+        seen.append(_mapped_bytes() - before)
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+    FineTuner(config(), images, let_go)
+    assert len(seen) == 2 * count
+    assert max(seen) < 4 * images[0].nbytes < count * images[0].nbytes / 2  # loading the model maps pages, too
+
+
+def _mapped_bytes() -> int:
+    """Resident pages of mapped files."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("RssFile"))
 
 
 def test_a_stop_is_heard_between_two_steps() -> None:
