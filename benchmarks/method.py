@@ -36,9 +36,7 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--visibility", type=float, nargs=2, default=(3.0, 11.0), help="Blind2Sound's first and last λ")
     parser.add_argument("--knee", type=float, default=0.4, help="share of the training during which λ keeps its start")
     parser.add_argument("--regulariser", type=float, default=0.01, help="weight of the Cramer Gaussian loss")
-    parser.add_argument("--posterior", type=float, default=0.0, help="weight of L_post")
-    parser.add_argument("--power", type=int, default=0, help="multiply L_arv by 1 + λ to this power")
-    parser.add_argument("--apart", action="store_true", help="Σ_x does not shape the mean's features")
+    parser.add_argument("--risk", type=float, default=0.0, help="weight of L_risk")
     parser.add_argument("--preset", default="fast")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0, help="0: every core")
@@ -52,8 +50,7 @@ def train_config(options: argparse.Namespace, objective: str, level: str, phases
         objective=ObjectiveConfig(
             objective, phases=phases, beta=options.beta,
             visibility_start=options.visibility[0], visibility_end=options.visibility[1],
-            visibility_knee=options.knee, regulariser=options.regulariser, posterior=options.posterior,
-            visibility_power=options.power, joint_covariance=not options.apart,
+            visibility_knee=options.knee, regulariser=options.regulariser, risk=options.risk,
         ),
         noise=level, fixed_noise=True, steps=options.steps, batch=4, crop=options.crop, seed=options.seed,
     )  # fmt: skip

@@ -61,12 +61,12 @@ def inference(repeats: int) -> None:
 
 def training(repeats: int, slow: bool) -> None:
     """Seconds a step of 4 crops of 128²: Blind2Sound in the paper's way and in ours, and a fine-tuning's step."""
-    ours = ObjectiveConfig("blind2sound", beta=1.0, posterior=1.0, joint_covariance=False)
+    ours = ObjectiveConfig("blind2sound", beta=1.0, risk=1.0)
     rows = [
         ("paper", "Blind2Sound, K = 1", ObjectiveConfig("blind2sound")),
         ("fast", "Blind2Sound, K = 4", ObjectiveConfig("blind2sound", phases=4)),
         ("fast", "Blind2Sound, K = 1", ObjectiveConfig("blind2sound")),
-        ("fast", "the same with L_post", ours),
+        ("fast", "the same with L_risk", ours),
         ("fast", "a fine-tuning's", ObjectiveConfig("thinning")),
     ]
     if slow:

@@ -100,11 +100,7 @@ class ObjectiveConfig:
         regulariser_every: steps between two uses of it; its weight grows by as much.
         patch_stride: step between the patches of Chen's estimator.
         beta: weight of a pixel's likelihood by its variance, 0 the paper's (see `losses.adaptive_revisible`).
-        posterior: weight of L_post, which trains the visible branch too (see `objectives.Blind2Sound`); 0 the paper's.
-        visibility_power: power of 1 + λ that L_arv is multiplied by, 0 the paper's. Its gradient at the masked mean
-            falls as 1/(1 + λ), and with it what it weighs against the other losses and the clipping; with 2 it grows
-            as λ does, like Blind2Unblind's.
-        joint_covariance: whether what Σ_x needs shapes the features that the mean is made of. True is the paper's.
+        risk: weight of L_risk, which trains the visible branch (see `objectives.Blind2Sound`); 0 is the paper's.
     """
 
     name: str = "n2c"
@@ -117,9 +113,7 @@ class ObjectiveConfig:
     regulariser_every: int = 4
     patch_stride: int = 2
     beta: float = 0.0
-    posterior: float = 0.0
-    visibility_power: int = 0
-    joint_covariance: bool = True
+    risk: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -60,31 +60,22 @@ def gaussian_nll(residual: Tensor, sigma: Tensor) -> Tensor:
     Returns:
         (B, H, W); add C/2·log 2π for the negative log-density.
     """
-    lower, inverses = _cholesky(sigma)
-    square = sum((z**2 for z in _forward(lower, inverses, residual)), start=torch.zeros_like(sigma[:, 0]))
-    half_logdet = -sum((inverse.log() for inverse in inverses), start=torch.zeros_like(sigma[:, 0]))
+    size = residual.shape[1]
+    s, r = _planes(sigma, size), residual.unbind(1)
+    lower: dict[tuple[int, int], Tensor] = {}
+    whitened: list[Tensor] = []  # z = L⁻¹·r by forward substitution
+    half_logdet = torch.zeros_like(r[0])
+    for j in range(size):
+        pivot = s[j, j] - sum((lower[j, k] ** 2 for k in range(j)), start=torch.zeros_like(r[0]))
+        inverse = pivot.rsqrt()
+        half_logdet = half_logdet + 0.5 * torch.log(pivot)
+        for i in range(j + 1, size):
+            dot = sum((lower[i, k] * lower[j, k] for k in range(j)), start=torch.zeros_like(r[0]))
+            lower[i, j] = (s[j, i] - dot) * inverse
+        dot = sum((lower[j, k] * whitened[k] for k in range(j)), start=torch.zeros_like(r[0]))
+        whitened.append((r[j] - dot) * inverse)
+    square = sum((z**2 for z in whitened), start=torch.zeros_like(r[0]))
     return 0.5 * square + half_logdet
-
-
-def solve(sigma: Tensor, vector: Tensor) -> Tensor:
-    """Σ⁻¹·v a pixel: `sigma` (B, T, H, W), positive definite, `vector` and the answer (B, C, H, W)."""
-    lower, inverses = _cholesky(sigma)
-    out = _forward(lower, inverses, vector)
-    for j in reversed(range(len(out))):  # Lᵀ·x = z from the last entry up
-        out[j] = (
-            out[j] - sum((lower[i, j] * out[i] for i in range(j + 1, len(out))), start=torch.zeros_like(out[j]))
-        ) * inverses[j]
-    return torch.stack(out, 1)
-
-
-def multiply(sigma: Tensor, vector: Tensor) -> Tensor:
-    """Σ·v a pixel: `sigma` (B, T, H, W), `vector` and the answer (B, C, H, W)."""
-    size = vector.shape[1]
-    s, v = _planes(sigma, size), vector.unbind(1)
-    rows = [
-        sum((s[min(i, j), max(i, j)] * v[j] for j in range(size)), start=torch.zeros_like(v[0])) for i in range(size)
-    ]
-    return torch.stack(rows, 1)
 
 
 def diagonal_of(sigma: Tensor) -> Tensor:
@@ -95,30 +86,6 @@ def diagonal_of(sigma: Tensor) -> Tensor:
         out.append(planes[position])
         position += size - row
     return torch.stack(out, 1)
-
-
-def _cholesky(sigma: Tensor) -> tuple[dict[tuple[int, int], Tensor], list[Tensor]]:
-    """L's entries below the diagonal, and one over those on it, of Σ = L·Lᵀ; planes (B, H, W)."""
-    size = channels_of(sigma.shape[1])
-    s = _planes(sigma, size)
-    lower: dict[tuple[int, int], Tensor] = {}
-    inverses: list[Tensor] = []
-    for j in range(size):
-        pivot = s[j, j] - sum((lower[j, k] ** 2 for k in range(j)), start=torch.zeros_like(s[0, 0]))
-        inverses.append(pivot.rsqrt())
-        for i in range(j + 1, size):
-            dot = sum((lower[i, k] * lower[j, k] for k in range(j)), start=torch.zeros_like(s[0, 0]))
-            lower[i, j] = (s[j, i] - dot) * inverses[j]
-    return lower, inverses
-
-
-def _forward(lower: dict[tuple[int, int], Tensor], inverses: list[Tensor], vector: Tensor) -> list[Tensor]:
-    """z = L⁻¹·v by forward substitution."""
-    out: list[Tensor] = []
-    for j, value in enumerate(vector.unbind(1)):
-        dot = sum((lower[j, k] * out[k] for k in range(j)), start=torch.zeros_like(value))
-        out.append((value - dot) * inverses[j])
-    return out
 
 
 def _planes(entries: Tensor, size: int) -> dict[tuple[int, int], Tensor]:

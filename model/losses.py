@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,7 @@ from model import covariance
 from model.estimator import NoiseEstimate
 
 MEAN_FLOOR = 1e-3  # n = σ² + α·max(μ, floor): a mean below zero would give a negative variance (code)
+DIVERGENCE_STEP = 1e-3  # normalised units: far above float32's rounding, far below the noise
 PATCH = 8
 
 
@@ -58,14 +60,31 @@ def adaptive_revisible(noisy: Tensor, mean: Tensor, sigma_x: Tensor, noise: Tens
     return (nll * weight).mean() / weight.mean()
 
 
-def posterior_mean(noisy: Tensor, mean: Tensor, sigma_x: Tensor, noise: Tensor) -> Tensor:
-    """E[x|y] = μ + Σ_x·Σ_y⁻¹·(y − μ): Bayes' rule for N(μ, Σ_x) from the other pixels and a pixel's own y.
+def unbiased_risk(noisy: Tensor, mean: Tensor, variance: Tensor, divergence: Tensor) -> Tensor:
+    """|f(y) − y|² − n + 2·n·∂f/∂y: expected to be f's squared error |f(y) − x|², without x.
 
-    Laine et al., "High-Quality Self-Supervised Deep Image Denoising", NeurIPS 2019, eq. 4. Shapes as in
-    `adaptive_revisible`.
+    Stein's unbiased risk estimate for Poisson-Gaussian noise, to first order in α (Le Montagner, Angelini, Olivo-Marin,
+    IEEE TIP 23(3), 2014). A single pixel's may be negative.
+
+    Args:
+        noisy, mean: y and f(y), (B, C, H, W).
+        variance: n, read off y itself: its expectation is the noise's then; off a denoised image it is not.
+        divergence: ∂f(y)/∂y, each output by its own input (`divergence`).
     """
-    sigma_y = covariance.add_diagonal(sigma_x, noise)
-    return mean + covariance.multiply(sigma_x, covariance.solve(sigma_y, noisy - mean))
+    return (mean - noisy) ** 2 - variance + 2 * variance * divergence
+
+
+def divergence(denoise: Callable[[Tensor], Tensor], noisy: Tensor, mean: Tensor, generator: torch.Generator) -> Tensor:
+    """∂f(y)/∂y, each output by its own input, from one random direction (Ramani, Blu, Unser, IEEE TIP 17(9), 2008).
+
+    Its expectation over directions is exact but for the difference quotient; other inputs' part averages out.
+
+    Args:
+        noisy, mean: y and f(y), (B, C, H, W).
+        generator: on the CPU, so that every device draws the same.
+    """
+    signs = torch.randint(0, 2, noisy.shape, generator=generator).to(noisy) * 2 - 1
+    return signs * (denoise(noisy + DIVERGENCE_STEP * signs) - mean) / DIVERGENCE_STEP
 
 
 def generalised_anscombe(noisy: Tensor, alpha: Tensor, sigma2: Tensor) -> Tensor:

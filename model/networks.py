@@ -34,27 +34,19 @@ class DenoiserNetwork(nn.Module):
         self.config = config
         self.channels = config.channels
 
-    def forward(self, noisy: Tensor, joint: bool = True) -> tuple[Tensor, Tensor]:
+    def forward(self, noisy: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior of the clean image given a noisy one.
 
         Args:
             noisy: (B, C, H, W) in normalised units, H and W multiples of `stride`.
-            joint: whether Σ_x's gradient reaches the features that the mean is made of; the answer is the same.
 
         Returns:
             mean (B, C, H, W) and the upper-triangular factor (B, T, H, W) of Σ_x = A·Aᵀ, row by row.
         """
-        features = self.features(noisy)
-        out = self.answer(noisy, features)
-        if joint:
-            return out[:, : self.channels], out[:, self.channels :]
-        return out[:, : self.channels], self.answer(noisy, features.detach())[:, self.channels :]
+        out = self.features(noisy)
+        return out[:, : self.channels], out[:, self.channels :]
 
-    def features(self, noisy: Tensor) -> Tensor:
-        """What the last layer makes mean and factor of."""
-        raise NotImplementedError
-
-    def answer(self, noisy: Tensor, features: Tensor) -> Tensor:  # -> (B, C + T, H, W)
+    def features(self, noisy: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C + T, H, W)
         raise NotImplementedError
 
     @property
@@ -109,11 +101,7 @@ class PaperUNet(DenoiserNetwork):
         skips.pop()
         for block in self.up:
             h = block(torch.cat([_double(h), skips.pop()], 1))
-        out: Tensor = self.tail[:-1](self.last(torch.cat([_double(h), skips.pop()], 1)))
-        return out
-
-    def answer(self, noisy: Tensor, features: Tensor) -> Tensor:
-        out = self.last_layer(features)
+        out: Tensor = self.tail(self.last(torch.cat([_double(h), skips.pop()], 1)))
         mean, factor = out.split([self.channels, out.shape[1] - self.channels], 1)
         return torch.cat([mean + 0.5, factor], 1)
 
@@ -166,7 +154,7 @@ class ShuffleUNet(DenoiserNetwork):
         return self.tail
 
     def features(self, noisy: Tensor) -> Tensor:
-        h: Tensor = self.head(F.pixel_unshuffle(noisy - 0.5, 2))  # (B, w0, H/2, W/2)
+        h = self.head(F.pixel_unshuffle(noisy - 0.5, 2))  # (B, w0, H/2, W/2)
         skips: list[Tensor] = []
         for encode, down in zip(self.encode, self.down, strict=False):
             h = encode(h)
@@ -175,10 +163,7 @@ class ShuffleUNet(DenoiserNetwork):
         h = self.encode[-1](h)
         for up, decode in zip(reversed(self.up), reversed(self.decode), strict=True):
             h = decode(F.pixel_shuffle(up(h), 2) + skips.pop())
-        return h
-
-    def answer(self, noisy: Tensor, features: Tensor) -> Tensor:
-        out = F.pixel_shuffle(self.last_layer(features), 2)  # (B, C + T, H, W)
+        out = F.pixel_shuffle(self.tail(h), 2)  # (B, C + T, H, W)
         mean, factor = out.split([self.channels, out.shape[1] - self.channels], 1)
         return torch.cat([mean + (noisy if self.config.residual else 0.5), factor], 1)
 

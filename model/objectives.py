@@ -17,10 +17,11 @@ from model.estimator import NoiseEstimate, NoiseEstimator
 from model.losses import (
     CramerGaussian,
     adaptive_revisible,
+    divergence,
     noise_variance,
-    posterior_mean,
     revisible_covariance,
     revisible_mean,
+    unbiased_risk,
 )
 from model.masker import at_phase, draw_phases, mask_phase, neighbour_average
 from model.networks import DenoiserNetwork
@@ -65,14 +66,14 @@ def visibility(progress: float, start: float, end: float, knee: float = 0.4) -> 
 
 @dataclass
 class Blind2Sound:
-    """L = L_arv + w·L_est, f and g trained jointly (Blind2Sound §3; method.md §3), and with `posterior` L_post (ours).
+    """L = L_arv + w·L_est, f and g trained jointly (Blind2Sound §3; method.md §3), and with `risk` L_risk (ours).
 
-    The cost of a step with K phases is K trained passes and one visible pass, which has a gradient for L_post alone.
+    The cost of a step with K phases is K trained passes and one visible pass; L_risk makes that one a trained one, too,
+    and adds another.
 
     L_arv trains the masked branch: how far f(y) trusts a pixel's own y is left to what the shared weights happen to do
-    there. The masked branch knows better: N(μ_m, Σ_m) is what all other pixels say about x, and Bayes' rule adds y to
-    it. L_post is the likelihood of y under the masked branch alone (L_arv at λ = 0), and pulls the visible mean to the
-    posterior mean. Variances then learn from L_post alone, where Σ_x and the noise add up to what is seen.
+    there. L_risk is f(y)'s squared error as Stein's estimate tells it from y and the noise, so it trains just that. The
+    noise is then g's by L_est alone: both likelihood and risk could be lowered by a noise that is wrong.
     """
 
     config: ObjectiveConfig
@@ -91,12 +92,18 @@ class Blind2Sound:
         config = self.config
         lam = visibility(batch.progress, config.visibility_start, config.visibility_end, config.visibility_knee)
         noise = estimator(batch.noisy)
-        arv, post = self._likelihoods(denoiser, batch, noise, lam)
-        parts = {"arv": arv.item(), "lambda": lam}
-        loss = arv * (1 + lam) ** config.visibility_power
-        if config.posterior:
-            loss = loss + config.posterior * post
-            parts["post"] = post.item()
+        parts = {"lambda": lam}
+        if config.risk:
+            given = NoiseEstimate(*(part.detach() for part in noise))
+            taught, risk = self._risk(denoiser, batch, given, lam)
+            arv = self._likelihood(denoiser, batch, taught, given, lam)
+            loss = arv + config.risk * risk
+            parts["risk"] = risk.item()
+        else:
+            with torch.no_grad():
+                visible = denoiser(batch.noisy)
+            loss = arv = self._likelihood(denoiser, batch, visible, noise, lam)
+        parts["arv"] = arv.item()
         if config.regulariser and self.calls % config.regulariser_every == 0:
             sigma2 = revisible_covariance(noise.variance_masked, noise.variance_visible, lam)
             sigma2 = sigma2 if config.enhanced_noise else noise.variance_masked
@@ -107,38 +114,35 @@ class Blind2Sound:
         parts |= _noise_parts(noise, lam, config.enhanced_noise)
         return loss, parts
 
-    def _likelihoods(
-        self, denoiser: DenoiserNetwork, batch: Batch, noise: NoiseEstimate, lam: float
-    ) -> tuple[Tensor, Tensor]:
-        """L_arv and L_post, each the mean over the drawn phases."""
+    def _likelihood(
+        self, denoiser: DenoiserNetwork, batch: Batch, visible: tuple[Tensor, Tensor], noise: NoiseEstimate, lam: float
+    ) -> Tensor:
+        """L_arv, the mean over the drawn phases; `visible` is f(y), which gets no gradient."""
         config, noisy = self.config, batch.noisy
-        with torch.set_grad_enabled(config.posterior > 0):
-            taught, factor_v = denoiser(noisy, joint=config.joint_covariance)
-        mean_v, sigma_v = taught.detach(), covariance.outer_gram(factor_v.detach())
+        mean_v, sigma_v = visible[0].detach(), covariance.outer_gram(visible[1].detach())
         average = neighbour_average(noisy)
-        revisible, posterior = [], []
+        losses = []
         for phase in draw_phases(config.phases, batch.generator):
-            mean_m, factor_m = denoiser(mask_phase(noisy, average, phase), joint=config.joint_covariance)
-            y, mean_m = at_phase(noisy, phase), at_phase(mean_m, phase)
+            mean_m, factor_m = denoiser(mask_phase(noisy, average, phase))
             sigma_m = covariance.outer_gram(at_phase(factor_m, phase))
-            mean = revisible_mean(mean_m, at_phase(mean_v, phase), lam)
+            mean = revisible_mean(at_phase(mean_m, phase), at_phase(mean_v, phase), lam)
             sigma_x = revisible_covariance(sigma_m, at_phase(sigma_v, phase), lam)
             variance = noise_variance(mean, noise, lam, config.enhanced_noise)
-            if config.posterior:  # f(y) knows y, so y - μ varies less than Σ_y: L_post alone teaches variances
-                sigma_x, variance = sigma_x.detach(), variance.detach()
-            revisible.append(adaptive_revisible(y, mean, sigma_x, variance, config.beta))
-            if config.posterior:
-                posterior.append(self._posterior(y, mean_m, sigma_m, at_phase(taught, phase), noise))
-        return torch.stack(revisible).mean(), torch.stack(posterior or [noisy.new_zeros(())]).mean()
+            losses.append(adaptive_revisible(at_phase(noisy, phase), mean, sigma_x, variance, config.beta))
+        return torch.stack(losses).mean()
 
-    def _posterior(self, y: Tensor, mean: Tensor, sigma: Tensor, taught: Tensor, noise: NoiseEstimate) -> Tensor:
-        """L_post at the masked pixels: `mean` and `sigma` of the masked branch, `taught` the visible mean."""
-        variance = noise_variance(mean, noise, visibility=0.0)
-        likelihood = adaptive_revisible(y, mean, sigma, variance, self.config.beta)
-        with torch.no_grad():
-            target = posterior_mean(y, mean, sigma, variance)
-            scale = (covariance.diagonal_of(sigma) + variance).mean()  # as β = 1 counts pixels
-        return likelihood + 0.5 * ((taught - target) ** 2).sum(1).mean() / scale
+    def _risk(
+        self, denoiser: DenoiserNetwork, batch: Batch, noise: NoiseEstimate, lam: float
+    ) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """f(y), and L_risk: its squared error in units of the noise, each pixel weighed as in L_arv."""
+        noisy, config = batch.noisy, self.config
+        with torch.autocast(noisy.device.type, enabled=False):  # a difference quotient needs every bit of float32
+            visible = denoiser(noisy)
+            slope = divergence(lambda image: denoiser(image)[0], noisy, visible[0], batch.generator)
+        variance = noise_variance(noisy, noise, lam, config.enhanced_noise)
+        weight = variance**config.beta
+        risk = unbiased_risk(noisy, visible[0], variance, slope) / variance
+        return visible, (risk * weight).mean() / weight.mean()
 
 
 @dataclass

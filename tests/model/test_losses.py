@@ -104,3 +104,31 @@ def test_revisible_mixture() -> None:
     masked, visible = torch.tensor([1.0]), torch.tensor([2.0])
     assert losses.revisible_mean(masked, visible, 3.0).item() == pytest.approx(7 / 4)
     assert losses.revisible_covariance(masked, visible, 3.0).item() == pytest.approx(19 / 16)
+
+
+def smooth_and_bend(image: torch.Tensor) -> torch.Tensor:
+    """A denoiser that is not linear: a 3×3 mean, drawn towards the middle."""
+    mean = torch.nn.functional.avg_pool2d(image, 3, 1, 1, count_include_pad=False)
+    return 0.5 + 0.3 * torch.tanh(2 * (0.6 * mean + 0.4 * image - 0.5))
+
+
+@pytest.mark.parametrize("level", ["PG1", "PG2", "PG3"])
+def test_the_risk_is_the_squared_error_without_the_clean_image(level: str) -> None:
+    noise, size = LEVELS[level], 768
+    clean = torch.linspace(0.2, 0.8, size).expand(1, 1, size, size)
+    noisy = noisy_ramp(noise, size)
+    mean = smooth_and_bend(noisy)
+    slope = losses.divergence(smooth_and_bend, noisy, mean, torch.Generator().manual_seed(0))
+    variance = noise.alpha * noisy + noise.sigma**2
+    risk = losses.unbiased_risk(noisy, mean, variance, slope)
+    assert risk.mean().item() == pytest.approx(((mean - clean) ** 2).mean().item(), rel=0.05)
+
+
+def test_the_divergence_is_each_output_s_slope_in_its_own_input() -> None:
+    noisy = torch.rand(1, 1, 256, 256, generator=torch.Generator().manual_seed(1))
+    mean = smooth_and_bend(noisy)
+    found = losses.divergence(smooth_and_bend, noisy, mean, torch.Generator().manual_seed(2))
+    bend = 0.6 * (1 - ((mean - 0.5) / 0.3) ** 2)  # tanh' of the argument
+    own = 0.4 + 0.6 / 9
+    inner = (slice(None), slice(None), slice(1, -1), slice(1, -1))
+    assert found[inner].mean().item() == pytest.approx((bend * own)[inner].mean().item(), rel=0.02)

@@ -3,8 +3,7 @@ import torch
 
 from model import objectives
 from model.config import ObjectiveConfig, estimator_preset, network_preset
-from model.estimator import NoiseEstimate, NoiseEstimator
-from model.losses import posterior_mean
+from model.estimator import NoiseEstimator
 from model.masker import draw_phases
 from model.networks import DenoiserNetwork, build_denoiser
 from model.objectives import Batch
@@ -58,38 +57,17 @@ def test_visible_branch_carries_no_gradient(monkeypatch: pytest.MonkeyPatch) -> 
     network.register_forward_hook(lambda module, inputs, output: modes.append(output[0].requires_grad))
     objectives.build(ObjectiveConfig("blind2sound", phases=2))(network, estimator, batch_of())
     assert sorted(modes) == [False, True, True]
-    modes.clear()
-    objectives.build(ObjectiveConfig("blind2sound", phases=2, posterior=1.0))(network, estimator, batch_of())
-    assert modes == [True, True, True]
 
 
-def test_the_posterior_lesson_is_bayes_rule_and_teaches_the_visible_branch_alone() -> None:
-    """Its target moves with y as w = V/(V + n) says, and the masked branch hears of it nothing."""
-    y, mean, taught = torch.full((1, 1, 4, 4), 0.7), torch.full((1, 1, 4, 4), 0.5), torch.full((1, 1, 4, 4), 0.5)
-    mean.requires_grad_()
-    taught.requires_grad_()
-    zero = torch.zeros(1)
-    noise = NoiseEstimate(zero, torch.full((1,), 0.01), zero)
-    target = posterior_mean(y, mean, torch.full((1, 1, 4, 4), 0.03), torch.full((1, 1, 4, 4), 0.01))
-    assert target.detach() == pytest.approx(0.5 + 0.75 * 0.2)
-    objective = objectives.Blind2Sound(ObjectiveConfig("blind2sound", posterior=1.0, beta=1.0))
-    objective._posterior(y, mean, torch.full((1, 1, 4, 4), 0.03), taught, noise).backward()
-    pixels, variance = 16, 0.04
-    assert taught.grad is not None and mean.grad is not None
-    assert taught.grad == pytest.approx(-(0.75 * 0.2) / variance / pixels)
-    assert mean.grad == pytest.approx(-0.2 / variance / pixels)  # the likelihood's own, and no more
-
-
-def test_covariance_can_be_kept_out_of_the_mean_s_features() -> None:
-    for name in ("fast", "paper"):
-        torch.manual_seed(0)
-        network = build_denoiser(network_preset(name, 1))
-        noisy = torch.rand(1, 1, 32, 32)
-        (mean, factor), (same, alone) = network(noisy), network(noisy, joint=False)
-        assert torch.equal(mean, same) and torch.equal(factor, alone)
-        alone.sum().backward()
-        trained = {n for n, p in network.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
-        assert trained and all(network.get_parameter(n) is not None and ".tail" in f".{n}" for n in trained)
+def test_the_risk_trains_the_visible_branch_and_leaves_the_noise_to_the_regulariser() -> None:
+    network, estimator = small_pair()
+    modes: list[bool] = []
+    network.register_forward_hook(lambda module, inputs, output: modes.append(output[0].requires_grad))
+    config = ObjectiveConfig("blind2sound", phases=2, risk=1.0, regulariser=0.0)
+    loss, parts = objectives.build(config)(network, estimator, batch_of())
+    loss.backward()
+    assert modes == [True] * 4 and "risk" in parts
+    assert all(p.grad is None for p in estimator.parameters())
 
 
 def test_regulariser_trains_the_estimator_and_not_the_denoiser() -> None:
