@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -137,7 +138,7 @@ class _Denoisers:
 def train(
     images: Annotated[Path, typer.Argument(help="Folder of images: noisy ones with --noise none, else clean ones.")],
     run: Annotated[Path, typer.Argument(help="Folder of the run; a run found there is resumed.")],
-    preset: Annotated[str, typer.Option(help="Network size: paper or fast.")] = "fast",
+    preset: Annotated[str, typer.Option(help="Network and loss: paper (as published) or fast (ours).")] = "fast",
     channels: Annotated[int, typer.Option(help="1 gray, 3 RGB, 4 packed RAW.")] = 1,
     objective: Annotated[str, typer.Option(help="blind2sound, blind2unblind or n2c (supervised).")] = "blind2sound",
     noise: Annotated[str, typer.Option(help="Noise to add: PG1, PG2, PG3, blind or none.")] = "none",
@@ -149,7 +150,9 @@ def train(
     crop: Annotated[int, typer.Option(help="Side of a crop in pixels.")] = 128,
     phases: Annotated[int, typer.Option(help="Masker phases a step, 1 to 16.")] = 1,
     basic_noise: Annotated[bool, typer.Option(help="The basic noise model M_B instead of M_E.")] = False,
-    regulariser: Annotated[float, typer.Option(help="Weight of the Cramer Gaussian loss.")] = 0.01,
+    regulariser: Annotated[float | None, typer.Option(help="Weight of L_est; default: the preset's.")] = None,
+    risk: Annotated[float | None, typer.Option(help="Weight of L_risk; default: the preset's.")] = None,
+    beta: Annotated[float | None, typer.Option(help="0: likelihood as published; 1: pixels count alike.")] = None,
     lr: Annotated[float, typer.Option(help="Peak learning rate of f.")] = 1e-3,
     estimator_lr_ratio: Annotated[float, typer.Option(help="g's learning rate over f's.")] = 0.1,
     schedule: Annotated[str, typer.Option(help="cosine, or halving (the paper's).")] = "cosine",
@@ -168,11 +171,13 @@ def train(
     if threads:
         torch.set_num_threads(threads)
     base = weights.read(weights.resolve(start_from)) if start_from else None
+    weights_of_losses = {"regulariser": regulariser, "risk": risk, "beta": beta}
+    changed: dict[str, Any] = {name: weight for name, weight in weights_of_losses.items() if weight is not None}
     settings = config.TrainConfig(
         network=base.denoiser.config if base else config.network_preset(preset, channels, objective == "n2c"),
         estimator=config.estimator_preset(preset, channels),
-        objective=config.ObjectiveConfig(
-            name=objective, phases=phases, enhanced_noise=not basic_noise, regulariser=regulariser
+        objective=replace(
+            config.objective_preset(preset, objective), phases=phases, enhanced_noise=not basic_noise, **changed
         ),
         noise=noise, fixed_noise=fixed_noise, steps=steps, minutes=minutes, batch=batch, crop=crop, lr=lr,
         estimator_lr_ratio=estimator_lr_ratio, schedule=schedule, ema=ema,  # type: ignore[arg-type]

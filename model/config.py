@@ -119,6 +119,19 @@ class ObjectiveConfig:
         return asdict(self)
 
 
+def objective_preset(preset: str, name: str) -> ObjectiveConfig:
+    """The objective `name` as the denoiser preset trains it: `paper` by the published loss, `fast` with L_risk.
+
+    Raises:
+        ValueError: no preset of that name.
+    """
+    if preset == "paper":
+        return ObjectiveConfig(name)
+    if preset == "fast":
+        return ObjectiveConfig(name, beta=1.0, risk=1.0, regulariser=0.1)
+    raise ValueError(f"unknown preset {preset!r}: choose one of {', '.join(PRESETS)}")
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """A training run; a checkpoint carries it whole, so that resuming needs nothing else.

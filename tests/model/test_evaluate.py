@@ -73,4 +73,7 @@ def test_dry_run_prints_the_configuration(folder: Path, tmp_path: Path) -> None:
     arguments = ["train", str(folder), str(tmp_path / "run"), "--preset", "paper", "--steps", "10", "--dry-run"]
     printed = json.loads(CliRunner().invoke(app, arguments).stdout)
     assert printed["network"]["architecture"] == "paper_unet" and printed["steps"] == 10
+    assert printed["objective"]["risk"] == 0.0 and printed["objective"]["beta"] == 0.0  # as published
     assert not (tmp_path / "run").exists()
+    ours = json.loads(CliRunner().invoke(app, [*arguments[:4], "fast", *arguments[5:], "--beta", "0"]).stdout)
+    assert ours["objective"]["risk"] == 1.0 and ours["objective"]["beta"] == 0.0
