@@ -20,8 +20,8 @@ help:
 	@echo "make test      run the tests"
 	@echo "make backup    write database and blobs into one file: FILE=…; make restore FILE=… reads it back"
 	@echo "make test-page the web page in a real Chromium (from PATH, or B2S_CHROMIUM)"
-	@echo "make lint      ruff, mypy and bandit"
-	@echo "make audit     known holes in the locked packages (needs internet)"
+	@echo "make lint      ruff, mypy, bandit, and the audit where the advisory service answers"
+	@echo "make audit     known holes in the locked packages (needs internet, and fails without)"
 	@echo "make bench     measure the service"
 	@echo "make soak      half an hour under fire: nothing lost, memory flat"
 	@echo "make load      two hundred clients at a full queue: nothing but answers"
@@ -57,19 +57,14 @@ test-page: .venv/.installed-dev
 	$(BIN)/python -m pytest tests/page $(ARGS)
 
 lint: .venv/.installed-dev
-	$(BIN)/ruff check $(ROOMS) tests benchmarks docker
-	$(BIN)/ruff format --check $(ROOMS) tests benchmarks docker
+	$(BIN)/ruff check $(ROOMS) tests benchmarks docker tools
+	$(BIN)/ruff format --check $(ROOMS) tests benchmarks docker tools
 	$(BIN)/mypy
-	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml $(ROOMS) docker
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml $(ROOMS) docker tools
+	$(BIN)/python tools/audit.py
 
-# Asks the Python advisory database about every locked package; needs internet, and fails when it gets no answer.
-audit: .venv/.audit
-	.venv/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement requirements.lock
-
-.venv/.audit: .venv/.installed
-	$(PYTHON) -m venv .venv/audit
-	.venv/audit/bin/python -m pip install --quiet pip-audit
-	@touch $@
+audit: .venv/.installed-dev
+	$(BIN)/python tools/audit.py --required
 
 backup: install
 	@test -n "$(FILE)" || { echo "Where to? make backup FILE=b2s-$$(date +%F).tar" >&2; exit 1; }

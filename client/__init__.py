@@ -18,13 +18,26 @@ from .errors import (
 )
 from .retries import Retries
 from .sync import Client
-from .types import Denoised, Event, FineTuned, FineTuneOptions, Job, JobError, Model, Options, Progress
+from .types import (
+    DayUsage,
+    Denoised,
+    Event,
+    FineTuned,
+    FineTuneOptions,
+    Job,
+    JobError,
+    Model,
+    Options,
+    Progress,
+    Usage,
+)
 
 __all__ = [
     "AsyncClient",
     "B2SError",
     "Client",
     "Conflict",
+    "DayUsage",
     "Denoised",
     "Event",
     "FineTuneOptions",
@@ -46,4 +59,5 @@ __all__ = [
     "TimedOut",
     "Unavailable",
     "Unreachable",
+    "Usage",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from datetime import date
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, Unpack
@@ -18,7 +19,7 @@ from .events import EventReader, event_call
 from .flows import Call, Flow
 from .retries import Retries
 from .sets import Images, collect, training_seconds
-from .types import Denoised, Event, FineTuned, FineTuneOptions, Job, Model, Options
+from .types import Denoised, Event, FineTuned, FineTuneOptions, Job, Model, Options, Usage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -178,6 +179,10 @@ class AsyncClient:
     async def weights(self, model_id: str) -> bytes:
         """A model's safetensors file."""
         return await self._run(flows.weights(model_id))
+
+    async def usage(self, first: date | None = None, last: date | None = None) -> Usage:
+        """What your tenant used on these days (UTC), by default the last 30, and what is left of today's quota."""
+        return await self._run(flows.usage(first, last))
 
     async def models(self) -> list[Model]:
         """All models."""

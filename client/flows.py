@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -19,7 +20,7 @@ import httpx
 
 from .errors import JobCanceled, JobFailed, TimedOut, problem_error
 from .sets import TrainingImage, set_name
-from .types import Denoised, FineTuneOptions, Job, Model, Options
+from .types import Denoised, FineTuneOptions, Job, Model, Options, Usage
 
 T = TypeVar("T")
 Body = bytes | Path
@@ -196,6 +197,13 @@ def report(job_id: str) -> Flow[dict[str, Any]]:
 def report_picture(job_id: str) -> Flow[bytes]:
     """The report drawn, as a PNG."""
     return _checked((yield Call("GET", f"/jobs/{job_id}/report.png"))).content
+
+
+def usage(first: date | None, last: date | None) -> Flow[Usage]:
+    """What was used from `first` to `last`, and what is left of today."""
+    days = {"first": first, "last": last}
+    query = {name: day.isoformat() for name, day in days.items() if day is not None}
+    return Usage.from_json(_checked((yield Call("GET", "/usage", query))).json())
 
 
 def models() -> Flow[list[Model]]:

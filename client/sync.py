@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
@@ -18,7 +19,7 @@ from .events import EventReader, event_call
 from .flows import Call, Flow
 from .retries import Retries
 from .sets import Images, collect, training_seconds
-from .types import Denoised, Event, FineTuned, FineTuneOptions, Job, Model, Options
+from .types import Denoised, Event, FineTuned, FineTuneOptions, Job, Model, Options, Usage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -175,6 +176,10 @@ class Client:
     def weights(self, model_id: str) -> bytes:
         """A model's safetensors file."""
         return self._run(flows.weights(model_id))
+
+    def usage(self, first: date | None = None, last: date | None = None) -> Usage:
+        """What your tenant used on these days (UTC), by default the last 30, and what is left of today's quota."""
+        return self._run(flows.usage(first, last))
 
     def models(self) -> list[Model]:
         """All models."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -104,6 +104,49 @@ class Model:
     @classmethod
     def from_json(cls, raw: dict[str, Any]) -> Model:
         return cls(raw["id"], raw["channels"], raw["card"], raw)
+
+
+@dataclass(frozen=True)
+class DayUsage:
+    """One day (UTC) of one kind of job. Pixels are of the jobs that succeeded; `gpu_seconds` of all worker-seconds."""
+
+    day: date
+    kind: str
+    succeeded: int
+    failed: int
+    canceled: int
+    pixels: int
+    worker_seconds: float
+    gpu_seconds: float
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> DayUsage:
+        values = {name: raw[name] for name in cls.__dataclass_fields__ if name not in ("day", "gpu_seconds")}
+        # A server of before GPU-seconds says nothing of them.
+        return cls(**values, day=date.fromisoformat(raw["day"]), gpu_seconds=raw.get("gpu_seconds", 0.0))
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a tenant used, newest day first; None of `pixels_left_today`: no bound. `raw` is the whole document."""
+
+    tenant: str
+    pixels_today: int
+    pixels_left_today: int | None
+    resets_at: datetime
+    days: list[DayUsage]
+    raw: dict[str, Any]
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> Usage:
+        return cls(
+            tenant=raw["tenant"],
+            pixels_today=raw["pixels_today"],
+            pixels_left_today=raw["pixels_left_today"],
+            resets_at=datetime.fromisoformat(raw["resets_at"]),
+            days=[DayUsage.from_json(day) for day in raw["days"]],
+            raw=raw,
+        )
 
 
 @dataclass(frozen=True)

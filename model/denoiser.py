@@ -67,9 +67,7 @@ class Denoiser:
         """
         path = weights.resolve(name_or_path)
         published = weights.read(path)
-        where = torch.device(
-            "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
-        )
+        where = device_named(device)
         network = published.denoiser.requires_grad_(False).to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return cls(path.stem, network, published.card, published.sha256, where)
 
@@ -398,3 +396,8 @@ def _add_in_place(pixels: Array, change: NDArray[np.float32]) -> None:
     limits = np.iinfo(pixels.dtype)
     wide: Array = pixels.astype(np.float64 if pixels.dtype.itemsize > 2 else np.float32)
     pixels[...] = np.clip(np.rint(wide + change), limits.min, limits.max).astype(pixels.dtype)
+
+
+def device_named(name: str) -> torch.device:
+    """The device that a setting means: `auto` is CUDA when there is one, else the CPU; others as torch names them."""
+    return torch.device("cuda" if name == "auto" and torch.cuda.is_available() else name.replace("auto", "cpu"))

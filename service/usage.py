@@ -32,7 +32,8 @@ class DayView(BaseModel):
     failed: int = Field(ge=0)
     canceled: int = Field(ge=0)
     pixels: int = Field(description="Pixels of the jobs that succeeded.", ge=0)
-    worker_seconds: float = Field(description="How long workers were busy with them; on a GPU worker, GPU-seconds.")
+    worker_seconds: float = Field(description="How long workers were busy with them, on whatever device.", ge=0)
+    gpu_seconds: float = Field(description="Those of them that a GPU was held for; 0 on CPU workers.", ge=0)
 
 
 class AllowanceView(BaseModel):
@@ -83,7 +84,7 @@ class UsageQuery(BaseModel):
     dependencies=[READ],
 )
 async def get_usage(services: ServicesDep, caller: CallerDep, query: Annotated[UsageQuery, Query()]) -> UsageView:
-    """Jobs, pixels and worker-seconds by day and kind, and what is left of today's quota."""
+    """Jobs, pixels, worker- and GPU-seconds by day and kind, and what is left of today's quota."""
     last = query.last or datetime.now(UTC).date()
     first = query.first or date.fromordinal(max(last.toordinal() - DEFAULT_DAYS, 1))
     if not 0 <= (last - first) / timedelta(days=1) <= MOST_DAYS:

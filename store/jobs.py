@@ -227,8 +227,12 @@ class Jobs:
             renewed = self._advance(connection, _change(_held(job.id, job.attempt), values), event="progress")
         return _signal(None if renewed is None else renewed.cancel_requested)
 
-    def finish(self, job: Job, outcome: Outcome) -> Job | None:
-        """Succeed; `canceled` instead if that was asked for. None: the attempt was lost, nothing counts."""
+    def finish(self, job: Job, outcome: Outcome, device: str | None = None) -> Job | None:
+        """Succeed; `canceled` instead if that was asked for. None: the attempt was lost, nothing counts.
+
+        Args:
+            device: where it was computed, as torch names it: `cpu`, `cuda`, `cuda:1`.
+        """
         made = {
             "result_key": outcome.result_key,
             "report_key": outcome.report_key,
@@ -236,6 +240,7 @@ class Jobs:
             "result": dict(outcome.result),
             "progress": outcome.progress.to_dict(),
             "timings": dict(outcome.timings),
+            "device": device,
         }
         faults.point("finishing")
         with self._engine.begin() as connection:
@@ -245,10 +250,13 @@ class Jobs:
         faults.point("finished")
         return finished
 
-    def fail(self, job: Job, error: JobError, timings: Mapping[str, float] | None = None) -> Job | None:
-        """Fail for good; `canceled` instead if that was asked for. None: the attempt was lost."""
+    def fail(
+        self, job: Job, error: JobError, timings: Mapping[str, float] | None = None, device: str | None = None
+    ) -> Job | None:
+        """Fail for good, told as `finish` is; `canceled` instead if that was asked for. None: the attempt was lost."""
+        spent = {"timings": dict(timings or {}), "device": device}
         with self._engine.begin() as connection:
-            return self._conclude(connection, job, JobState.FAILED, _error(error) | {"timings": dict(timings or {})})
+            return self._conclude(connection, job, JobState.FAILED, _error(error) | spent)
 
     def canceled(self, job: Job) -> Job | None:
         """The worker has stopped as it was asked to. None: the attempt was lost."""

@@ -58,6 +58,7 @@ jobs = Table(
     Column("picture_key", Text),
     Column("result", JSON(none_as_null=True)),
     Column("timings", JSON, nullable=False),
+    Column("device", String(32)),  # `cpu`, `cuda:1`…; NULL: not ended by a worker, or by one that did not say
     Column("error_code", String(64)),
     Column("error_detail", Text),
     # When
@@ -139,6 +140,7 @@ usage = Table(
     Column("canceled", BigInteger, nullable=False),
     Column("pixels", BigInteger, nullable=False),  # of the jobs that succeeded
     Column("worker_seconds", Float, nullable=False),
+    Column("gpu_seconds", Float, nullable=False, server_default="0"),
 )
 
 datasets = Table(

@@ -35,8 +35,8 @@ class DayUsage:
         accepted, succeeded, failed, canceled: jobs.
         accepted_pixels: what quotas count; never given back.
         pixels: of the jobs that succeeded.
-        worker_seconds: how long workers were busy with attempts that ended. A GPU worker runs one job a process, so
-            there these are GPU-seconds.
+        worker_seconds: how long workers were busy with attempts that ended.
+        gpu_seconds: those of them that a GPU was held for: all of a GPU worker's, also while it decodes or encodes.
     """
 
     tenant: str
@@ -49,6 +49,7 @@ class DayUsage:
     canceled: int
     pixels: int
     worker_seconds: float
+    gpu_seconds: float
 
 
 class Usage:
@@ -99,7 +100,9 @@ def settle(connection: Connection, job: RowMapping) -> None:
         return
     seconds = sum(value for stage, value in job["timings"].items() if stage != "queued")
     pixels = job["pixels"] if state is JobState.SUCCEEDED else 0
-    _add(connection, job["tenant"], JobKind(job["kind"]), {state.value: 1, "pixels": pixels, "worker_seconds": seconds})
+    on_gpu = (job["device"] or "").startswith("cuda")
+    spent = {"worker_seconds": seconds, "gpu_seconds": seconds if on_gpu else 0.0}
+    _add(connection, job["tenant"], JobKind(job["kind"]), {state.value: 1, "pixels": pixels, **spent})
 
 
 def resets_at(day: date) -> datetime:

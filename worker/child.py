@@ -10,6 +10,7 @@ import torch
 
 from images import sandbox
 from images.limits import Limits
+from model.denoiser import device_named
 from store.blobs import Blobs
 from store.broker import Broker
 from store.database import connect
@@ -52,6 +53,7 @@ def denoise_runner() -> Runner:
         settings=settings,
         metrics=metrics,
         grace=Grace(settings.shutdown_seconds),
+        device=str(device_named(settings.device)),
     )
 
 

@@ -27,5 +27,4 @@ def warm_up(**_: Any) -> None:
     begin(JobKind.DENOISE)
     from worker.child import denoise_runner
 
-    denoise_runner()
-    log.info("child_ready")
+    log.info("child_ready", device=denoise_runner().device)

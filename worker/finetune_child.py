@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import cache
 
+from model.denoiser import device_named
 from store.blobs import Blobs
 from store.broker import Broker
 from store.database import connect
@@ -37,4 +38,5 @@ def finetune_runner() -> Runner:
         settings=settings,
         metrics=metrics,
         grace=Grace(settings.shutdown_seconds),
+        device=str(device_named("auto")),  # as the fine-tuner loads its base
     )

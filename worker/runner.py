@@ -43,7 +43,9 @@ class Runner:
         settings: Settings,
         metrics: WorkerMetrics,
         grace: Grace,
+        device: str,
     ) -> None:
+        """`device` is where the work computes, as torch names it."""
         self._kind = kind
         self._owner = owner
         self._work = work
@@ -53,6 +55,7 @@ class Runner:
         self._settings = settings
         self._metrics = metrics
         self._grace = grace
+        self.device = device
 
     def run_next(self) -> bool:
         """Run the job whose turn it is; False: there was none, or this worker is stopping.
@@ -118,11 +121,11 @@ class Runner:
     def _transition(self, job: Job, ended: Outcome | Stopped, stages: Stages) -> Job | None:
         match ended:
             case Outcome():
-                return self._jobs.finish(job, ended) or self._already_finished(job)
+                return self._jobs.finish(job, ended, self.device) or self._already_finished(job)
             case Canceled():
                 return self._jobs.canceled(job)
             case Refused(error=error):
-                return self._jobs.fail(job, error, stages.seconds)
+                return self._jobs.fail(job, error, stages.seconds, self.device)
             case Retriable(error=error):
                 return self._jobs.release(job, error)
             case ShuttingDown():

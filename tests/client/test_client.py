@@ -3,17 +3,19 @@
 import asyncio
 import subprocess
 import sys
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 import client as b2s
-from client import AsyncClient, Client
+from client import AsyncClient, Client, Usage
 from tests.e2e import pictures
 from tests.e2e.service_process import Service
 
@@ -141,6 +143,23 @@ def test_events_until_the_end(client: Client) -> None:
     assert [event.id for event in events] == list(range(1, len(events) + 1))
     assert events[-1].data["state"] == "succeeded"
     assert [event.id for event in client.events(job.id, after=2)] == [event.id for event in events[2:]]
+
+
+def test_usage_tells_what_was_used_and_on_what(client: Client, service: Service) -> None:
+    client.denoise(image_like((32, 40), "uint8"))
+    today = datetime.now(UTC).date()
+    used = client.usage(today - timedelta(days=1), today)
+    (day,) = [day for day in used.days if day.kind == "denoise" and day.day >= today]
+    assert (used.tenant, used.pixels_left_today) == ("default", None)
+    assert day.succeeded >= 1 and day.pixels > 0 and day.worker_seconds > 0
+    assert day.gpu_seconds == (day.worker_seconds if torch.cuda.is_available() else 0)
+    assert client.usage(date(2020, 1, 1), date(2020, 1, 2)).days == []
+
+    async def run() -> Usage:
+        async with AsyncClient(service.url) as http:
+            return await http.usage()
+
+    assert asyncio.run(run()).tenant == "default"
 
 
 def test_models(client: Client) -> None:

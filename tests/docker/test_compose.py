@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
 from store.keys import KEY
 from store.settings import Settings, variable
 from tests.docker.scripts import script
+from tests.service.gateway import free_port
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text()
-ONCE = {"migrate", "bucket"}
+ONCE = {"migrate", "bucket", "volumes"}
+CAPABILITIES = {"proxy": ["NET_BIND_SERVICE"], "volumes": ["CHOWN", "DAC_READ_SEARCH"]}
 SCALABLE = {"gateway", "courier", "denoise", "finetune", "denoise-gpu", "finetune-gpu"}
 
 
@@ -38,19 +43,38 @@ def test_it_fits_the_published_schema() -> None:
 
 
 def test_all_that_the_service_needs_is_there() -> None:
-    stores = {"redis", "postgres", "s3", "bucket", "migrate"}
-    assert SERVICES.keys() == SCALABLE | stores | {"proxy", "prometheus", "grafana"}
+    stores = {"redis", "postgres", "s3", "bucket", "migrate", "volumes"}
+    assert SERVICES.keys() == SCALABLE | stores | {"proxy", "prometheus", "alertmanager", "grafana"}
 
 
-def test_only_the_proxy_is_open_and_only_two_reach_the_outside() -> None:
+def test_only_the_proxy_is_open_and_only_three_reach_the_outside() -> None:
     assert [name for name, service in SERVICES.items() if "ports" in service] == ["proxy"]
-    assert {name for name, service in SERVICES.items() if "outside" in service["networks"]} == {"proxy", "courier"}
+    outside = {name for name, service in SERVICES.items() if "outside" in service.get("networks", [])}
+    assert outside == {"proxy", "courier", "alertmanager"}
+    assert [name for name, service in SERVICES.items() if "networks" not in service] == ["volumes"]
+    assert SERVICES["volumes"]["network_mode"] == "none"
     assert COMPOSE["networks"]["inside"]["internal"] is True
 
 
 def test_the_proxy_hides_the_numbers_of_all_tenants() -> None:
     caddyfile = (ROOT / "docker" / "Caddyfile").read_text()
     assert "path /metrics /v1/metrics" in caddyfile and "read_header" in caddyfile
+
+
+@pytest.mark.skipif(shutil.which("caddy") is None, reason="no caddy here (Debian: apt install caddy)")
+def test_the_real_proxy_hides_them(tmp_path: Path) -> None:
+    site, admin = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    folders = {"XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+    settings = {"B2S_SITE": f"http://{site}", "CADDY_ADMIN": admin, **folders}
+    command = ["caddy", "run", "--config", "docker/Caddyfile", "--adapter", "caddyfile"]
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | settings, stderr=subprocess.DEVNULL)
+    try:
+        with httpx.Client(base_url=f"http://{site}", transport=httpx.HTTPTransport(retries=6), timeout=30) as http:
+            answers = {path: http.get(path).status_code for path in ("/metrics", "/v1/metrics", "/livez")}
+    finally:
+        process.terminate()
+        process.wait()
+    assert answers == {"/metrics": 404, "/v1/metrics": 404, "/livez": 503}  # no gateway runs here
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -62,9 +86,58 @@ def test_every_service_is_hardened(name: str) -> None:
     assert "memory" in service["deploy"]["resources"]["limits"]
     assert service["logging"]["options"].keys() == {"max-size", "max-file"}  # no log fills the disk
     assert not service.get("privileged") and "docker.sock" not in str(service)
-    assert service.get("user", "nobody") not in ("root", "0")
+    assert service.get("cap_add", []) == CAPABILITIES.get(name, [])
     if "build" not in service:
         assert re.search(r":(v?\d+\.\d+|RELEASE\.\d)", service["image"]), "pin the image"
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES.keys() - {"volumes"}))
+def test_no_service_runs_as_root(name: str) -> None:
+    service = SERVICES[name]
+    if "build" in service:  # the Dockerfile's user: test_images.py
+        assert "user" not in service
+    else:
+        assert re.fullmatch(r"[1-9]\d*:\d+", service["user"])
+
+
+def test_the_one_root_is_gone_before_anything_listens() -> None:
+    volumes = SERVICES["volumes"]
+    assert (volumes["user"], volumes["restart"], volumes["network_mode"]) == ("0:0", "no", "none")
+    users = {name for name, service in SERVICES.items() if "volumes" in service.get("depends_on", {})}
+    assert users == {"proxy", "s3"}
+    assert {SERVICES[name]["user"] for name in users} == {"10001:10001"}
+    given = {volume.partition(":")[0] for volume in volumes["volumes"]}
+    assert given == {"caddy", "s3"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root, and Linux' setpriv")
+def test_folders_of_root_are_given_away_with_two_capabilities(tmp_path: Path) -> None:
+    """Also what a first run that was cut off left half done, where root may not look any more without the second."""
+    volumes = SERVICES["volumes"]
+    kept = ",".join(f"+{name.lower()}" for name in volumes["cap_add"])
+    run = [
+        "setpriv",
+        f"--bounding-set=-all,{kept}",
+        f"--inh-caps=-all,{kept}",
+        "--no-new-privs",
+        *volumes["entrypoint"],
+    ]
+    script = volumes["command"][0].replace("$$", "$")
+    for folder in ("caddy", "s3"):
+        (tmp_path / folder / ".minio.sys" / "closed").mkdir(parents=True)
+        (tmp_path / folder / ".minio.sys" / "closed" / "file").write_text("x")
+        (tmp_path / folder / ".minio.sys").chmod(0o700)
+        os.chown(tmp_path / folder / ".minio.sys", 10001, 10001)
+        script = script.replace(f"/{folder}", str(tmp_path / folder), 1)
+    for _ in range(2):
+        subprocess.run([*run, script], check=True)
+        assert {path.stat().st_uid for path in tmp_path.rglob("*")} == {10001}
+
+
+def test_the_proxy_may_open_its_ports_without_being_root() -> None:
+    first = SERVICES["proxy"]["sysctls"]["net.ipv4.ip_unprivileged_port_start"]
+    ports = [port.split("/")[0].split(":")[1] for port in SERVICES["proxy"]["ports"]]
+    assert all(int(first) <= int(port) for port in ports)
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -119,6 +192,7 @@ def test_what_is_kept_lies_in_volumes() -> None:
         "s3": "s3:/data",
         "proxy": "caddy:/data",
         "prometheus": "prometheus:/prometheus",
+        "alertmanager": "alertmanager:/alertmanager",
         "grafana": "grafana:/var/lib/grafana",
     }
     for name, volume in kept.items():
@@ -154,5 +228,6 @@ def test_setup_makes_every_secret_once(tmp_path: Path, capsys: pytest.CaptureFix
     assert KEY.fullmatch((tmp_path / "secrets" / "operator.key").read_text().strip())
     said = capsys.readouterr()
     assert not any(value in said.out for name, value in written.items() if "PASSWORD" in name or "KEY" in name)
+    assert (tmp_path / "secrets").stat().st_mode & 0o077 == 0
     assert setup.main([], tmp_path) == 1  # what is there stays
     assert dict(line.split("=", 1) for line in (tmp_path / ".env").read_text().splitlines()) == written

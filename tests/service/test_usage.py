@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from store.job import Outcome
 from store.tenants import Allowance, Tenants
 from tests.service.gateway import Running, running_gateway
 from tests.service.test_problems import problem_of
@@ -25,9 +26,17 @@ def test_the_day_is_counted_as_it_goes(tmp_path: Path) -> None:
     assert used["allowance"]["pixels_per_day"] == 1000
     (day,) = used["days"]
     assert (day["accepted"], day["succeeded"], day["pixels"], day["worker_seconds"]) == (2, 1, 64, 0.1)
+    assert day["gpu_seconds"] == 0
     assert day["day"] == datetime.now(UTC).date().isoformat() or datetime.now(UTC).hour == 0
     resets = datetime.fromisoformat(used["resets_at"])
     assert timedelta() < resets - datetime.now(UTC) <= timedelta(days=1)
+
+
+def test_a_gpu_worker_s_seconds_are_gpu_seconds(gateway: Running) -> None:
+    gateway.post()
+    gateway.services.jobs.finish(gateway.claim(), Outcome(None, {}, {"queued": 9.0, "compute": 0.5}), "cuda:0")
+    (day,) = gateway.http.get("/usage").json()["days"]
+    assert (day["worker_seconds"], day["gpu_seconds"]) == (0.5, 0.5)
 
 
 @pytest.mark.parametrize(

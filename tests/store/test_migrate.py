@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from store.jobs import Jobs
 from store.migrate import upgrade
 from store.schema import metadata
 from store.settings import Settings
-from tests.stores import Store
+from store.usage import Usage
+from tests.stores import Store, new_job
 
 SCRIPTS = ScriptDirectory(str(Path(migrate.__file__).parent / "migrations"))
 REVISIONS = [script.revision for script in SCRIPTS.walk_revisions()]
@@ -77,6 +78,36 @@ def test_a_job_of_every_revision_runs_after_the_upgrade(
     assert job is not None and (job.id, job.options) == ("job_old", {"strength": 0.5})
     done = jobs.finish(job, Outcome("jobs/job_old/1/result.png", {}, {}))
     assert done is not None and done.state is JobState.SUCCEEDED
+    engine.dispose()
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
+def test_a_day_counted_before_gpu_seconds_is_added_to_by_old_code_and_new(
+    tmp_path: Path, postgres_url: str, backend: str
+) -> None:
+    url = f"sqlite:///{tmp_path / 'old.sqlite3'}" if backend == "sqlite" else _database(postgres_url, "before_gpus")
+    engine = connect(url)
+    upgrade(engine, "0005")
+    then = _reflected(engine).tables["usage"]
+    counts = dict.fromkeys(column.name for column in then.columns if not column.primary_key)
+    day = datetime.now(UTC).date()
+
+    def old_code(tenant: str) -> None:
+        row = {"tenant": tenant, "day": day.isoformat(), "kind": "denoise", **counts, "worker_seconds": 3.0}
+        with engine.begin() as connection:
+            connection.execute(insert(then).values({name: value or 0 for name, value in row.items()}))
+
+    old_code("before")
+    upgrade(engine)
+    old_code("beside")
+    jobs = Jobs(engine, Settings(data_dir=tmp_path))
+    jobs.create(new_job(tenant="before"))
+    job = jobs.claim(JobKind.DENOISE, "w")
+    assert job is not None
+    jobs.finish(job, Outcome("key", {}, {"compute": 2.0}), "cuda")
+    for tenant, expected in (("before", (5.0, 2.0)), ("beside", (3.0, 0.0))):
+        used = Usage(engine).days(tenant, day, day + timedelta(days=1))  # midnight may come in between
+        assert (sum(one.worker_seconds for one in used), sum(one.gpu_seconds for one in used)) == expected
     engine.dispose()
 
 

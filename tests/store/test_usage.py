@@ -43,6 +43,15 @@ def test_every_end_is_counted_once(store: Store) -> None:
     assert used.worker_seconds == pytest.approx(2.75)
 
 
+def test_seconds_on_a_gpu_are_counted_beside_all_others(store: Store) -> None:
+    for device in ("cpu", "cuda", "cuda:1", None):  # None: a worker of before, in a rolling update
+        store.jobs.finish(store.running(tenant="acme"), outcome(queued=9.0, compute=2.0, encode=0.5), device)
+    store.jobs.fail(store.running(tenant="acme"), JobError("broken_image", "cut short"), {"decode": 0.25}, "cuda")
+    used = today(store)
+    assert used.worker_seconds == pytest.approx(4 * 2.5 + 0.25)
+    assert used.gpu_seconds == pytest.approx(2 * 2.5 + 0.25)
+
+
 def test_an_attempt_that_is_tried_again_is_no_end(store: Store) -> None:
     job = store.running(tenant="acme")
     store.jobs.release(job, JobError("storage_unavailable", "away"))

@@ -33,7 +33,7 @@ class Bench:
     metrics: WorkerMetrics
     models: WarmModels
 
-    def runner(self, work: Work | None = None, **settings: Any) -> Runner:
+    def runner(self, work: Work | None = None, device: str = "cpu", **settings: Any) -> Runner:
         """A runner; of denoise jobs unless it is given other work."""
         return Runner(
             kind=JobKind.DENOISE,
@@ -45,6 +45,7 @@ class Bench:
             settings=self.store.settings.model_copy(update=settings),
             metrics=self.metrics,
             grace=self.grace,
+            device=device,
         )
 
     def send(self, data: bytes, **values: Any) -> Job:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -13,9 +13,10 @@ from sqlalchemy.exc import OperationalError
 from store.blobs import attempt_key
 from store.errors import BlobStoreError
 from store.job import JobKind, JobState, Outcome
+from store.usage import Usage
 from tests.worker.conftest import Bench
 from worker.attempt import Attempt
-from worker.errors import LeaseLost, Retriable, ShuttingDown
+from worker.errors import LeaseLost, Refused, Retriable, ShuttingDown
 from worker.runner import Work
 from worker.stages import Stages
 
@@ -55,6 +56,23 @@ def test_what_may_pass_is_tried_again_and_then_fails_without_inner_words(
     failed = bench.store.jobs.get(job.id)
     assert failed.error is not None and failed.error.code == code
     assert "secret" not in failed.error.detail
+
+
+@pytest.mark.parametrize(("device", "on_gpu"), [("cpu", False), ("cuda", True)])
+def test_a_job_s_seconds_are_counted_on_the_worker_s_device(bench: Bench, device: str, on_gpu: bool) -> None:
+    def work(attempt: Attempt, stages: Stages) -> Outcome:
+        stages.add("compute", 1.5)
+        if attempt.job.options.get("refused"):
+            raise Refused("broken_image", "cut short")
+        return Outcome(None, {}, stages.seconds)
+
+    for options in ({}, {"refused": True}):
+        bench.send(b"", options=options)
+        assert bench.runner(work, device).run_next()
+    usage = Usage(bench.store.engine)
+    (used,) = usage.days("default", *[usage.accepted_today("default")[0]] * 2)
+    assert (used.succeeded, used.failed, used.worker_seconds) == (1, 1, 3.0)
+    assert used.gpu_seconds == (3.0 if on_gpu else 0.0)
 
 
 def test_a_broken_device_ends_the_process_after_the_job_is_safe(bench: Bench) -> None:
@@ -114,9 +132,9 @@ def test_an_outcome_whose_answer_was_lost_counts_once(bench: Bench, monkeypatch:
     finish = runner._jobs.finish
     calls: list[int] = []
 
-    def answer_lost(job: object, outcome: object) -> object:
+    def answer_lost(*told: Any) -> object:
         calls.append(1)
-        done = finish(job, outcome)  # type: ignore[arg-type]
+        done = finish(*told)
         if len(calls) == 1:
             raise OperationalError("COMMIT", {}, Exception("connection reset"))
         return done
@@ -135,10 +153,10 @@ def test_a_database_away_for_a_moment_costs_no_result(bench: Bench, monkeypatch:
     finish = runner._jobs.finish
     back_at = time.monotonic() + 0.5
 
-    def away(job: object, outcome: object) -> object:
+    def away(*told: Any) -> object:
         if time.monotonic() < back_at:
             raise OperationalError("UPDATE", {}, Exception("connection refused"))
-        return finish(job, outcome)  # type: ignore[arg-type]
+        return finish(*told)
 
     monkeypatch.setattr(runner._jobs, "finish", away)
     job = bench.send(b"")
