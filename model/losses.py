@@ -12,7 +12,8 @@ from model import covariance
 from model.estimator import NoiseEstimate
 
 MEAN_FLOOR = 1e-3  # n = σ² + α·max(μ, floor): a mean below zero would give a negative variance (code)
-DIVERGENCE_STEP = 1e-3  # normalised units: far above float32's rounding, far below the noise
+MOVED_SHARE = 1 / 16
+SMALLEST_STEP = 1e-3  # normalised units: far above float32's rounding
 PATCH = 8
 
 
@@ -60,31 +61,38 @@ def adaptive_revisible(noisy: Tensor, mean: Tensor, sigma_x: Tensor, noise: Tens
     return (nll * weight).mean() / weight.mean()
 
 
-def unbiased_risk(noisy: Tensor, mean: Tensor, variance: Tensor, divergence: Tensor) -> Tensor:
+def unbiased_risk(noisy: Tensor, mean: Tensor, variance: Tensor, slope: Tensor) -> Tensor:
     """|f(y) − y|² − n + 2·n·∂f/∂y: expected to be f's squared error |f(y) − x|², without x.
 
-    Stein's unbiased risk estimate for Poisson-Gaussian noise, to first order in α (Le Montagner, Angelini, Olivo-Marin,
-    IEEE TIP 23(3), 2014). A single pixel's may be negative.
+    Stein's unbiased risk estimate for Poisson-Gaussian noise (Le Montagner, Angelini, Olivo-Marin, IEEE TIP 23(3),
+    2014). A single pixel's may be negative.
 
     Args:
         noisy, mean: y and f(y), (B, C, H, W).
-        variance: n, read off y itself: its expectation is the noise's then; off a denoised image it is not.
-        divergence: ∂f(y)/∂y, each output by its own input (`divergence`).
+        variance: n = α·y + σ², read off y itself and not cut at zero: only so is its expectation the noise's.
+        slope: of `own_slope`, over a step of α.
     """
-    return (mean - noisy) ** 2 - variance + 2 * variance * divergence
+    return (mean - noisy) ** 2 - variance + 2 * variance * slope
 
 
-def divergence(denoise: Callable[[Tensor], Tensor], noisy: Tensor, mean: Tensor, generator: torch.Generator) -> Tensor:
-    """∂f(y)/∂y, each output by its own input, from one random direction (Ramani, Blu, Unser, IEEE TIP 17(9), 2008).
+def own_slope(
+    denoise: Callable[[Tensor], Tensor], noisy: Tensor, mean: Tensor, step: Tensor, generator: torch.Generator
+) -> Tensor:
+    """(f(y) − f(y − step)) / step of each output when its own input alone is moved; an unbiased estimate.
 
-    Its expectation over directions is exact but for the difference quotient; other inputs' part averages out.
+    For a Poisson number E[(y − x)·f(y)] = E[y·(f(y) − f(y − α))]: the step is one photon, and downwards. With a
+    derivative instead a network learns to keep dark outliers, whose price it underrates. One pixel in sixteen moves at
+    a time, drawn at random; what the others do to an output is the same whether its own input moves or not.
 
     Args:
         noisy, mean: y and f(y), (B, C, H, W).
+        step: (B,), in normalised units.
         generator: on the CPU, so that every device draws the same.
     """
-    signs = torch.randint(0, 2, noisy.shape, generator=generator).to(noisy) * 2 - 1
-    return signs * (denoise(noisy + DIVERGENCE_STEP * signs) - mean) / DIVERGENCE_STEP
+    moved = (torch.rand(noisy.shape, generator=generator) < MOVED_SHARE).to(noisy)
+    size = step.view(-1, 1, 1, 1).clamp_min(SMALLEST_STEP)
+    change = mean - denoise(noisy - size * moved)
+    return change * (moved / MOVED_SHARE - (1 - moved) / (1 - MOVED_SHARE)) / size
 
 
 def generalised_anscombe(noisy: Tensor, alpha: Tensor, sigma2: Tensor) -> Tensor:

@@ -17,8 +17,8 @@ from model.estimator import NoiseEstimate, NoiseEstimator
 from model.losses import (
     CramerGaussian,
     adaptive_revisible,
-    divergence,
     noise_variance,
+    own_slope,
     revisible_covariance,
     revisible_mean,
     unbiased_risk,
@@ -134,15 +134,16 @@ class Blind2Sound:
     def _risk(
         self, denoiser: DenoiserNetwork, batch: Batch, noise: NoiseEstimate, lam: float
     ) -> tuple[tuple[Tensor, Tensor], Tensor]:
-        """f(y), and L_risk: its squared error in units of the noise, each pixel weighed as in L_arv."""
-        noisy, config = batch.noisy, self.config
+        """f(y), and L_risk: its squared error in units of the noise."""
+        noisy = batch.noisy
         with torch.autocast(noisy.device.type, enabled=False):  # a difference quotient needs every bit of float32
             visible = denoiser(noisy)
-            slope = divergence(lambda image: denoiser(image)[0], noisy, visible[0], batch.generator)
-        variance = noise_variance(noisy, noise, lam, config.enhanced_noise)
-        weight = variance**config.beta
-        risk = unbiased_risk(noisy, visible[0], variance, slope) / variance
-        return visible, (risk * weight).mean() / weight.mean()
+            slope = own_slope(lambda image: denoiser(image)[0], noisy, visible[0], noise.alpha, batch.generator)
+        sigma2 = noise.variance_masked
+        if self.config.enhanced_noise:
+            sigma2 = revisible_covariance(noise.variance_masked, noise.variance_visible, lam)
+        variance = noise.alpha.view(-1, 1, 1, 1) * noisy + sigma2.view(-1, 1, 1, 1)
+        return visible, unbiased_risk(noisy, visible[0], variance, slope).mean() / variance.mean()
 
 
 @dataclass
