@@ -51,11 +51,14 @@ class Case:
 
     Attributes:
         clean: for the control: noisy image and target as two channels, or, with a `level`, the clean image alone.
+        test, truth: what `score` denoises, and judges by.
     """
 
     training: list[NDArray[Any]]
     score: Score
     clean: list[Floats]
+    test: list[NDArray[Any]]
+    truth: list[Floats]
     level: PoissonGaussian | None = None
 
 
@@ -85,29 +88,33 @@ def w2s(data: Path, channel: int) -> Case:
         (tifffile.imread(data / "real/w2s/noisy" / n), tifffile.imread(data / "real/w2s/reference" / n)) for n in names
     ]
 
+    test = [image for image, _ in read[-5:]]
+    truth = [reference.astype(np.float32) for _, reference in read[-5:]]
+
     def score(denoiser: Denoiser) -> list[float]:
-        found = []
-        for noisy, reference in read[-5:]:
-            target = reference.astype(np.float32)
-            found.append(psnr(fit_affine(denoiser.denoise(noisy).astype(np.float32), target), target))
-        return found
+        return [
+            psnr(fit_affine(denoiser.denoise(image).astype(np.float32), target), target)
+            for image, target in zip(test, truth, strict=True)
+        ]
 
     noisy = [image for image, _ in read[:15]]
     targets = [fit_affine(reference.astype(np.float32), image.astype(np.float32)) for image, reference in read[:15]]
     pairs = [np.stack([image, target]).astype(np.float32) for image, target in zip(noisy, targets, strict=True)]
-    return Case([image[None] for image in noisy], score, pairs)
+    return Case([image[None] for image in noisy], score, pairs, test, truth)
 
 
 def synthetic(data: Path, level: PoissonGaussian) -> Case:
     rng = np.random.default_rng(3)
     clean = [_gray(p) for p in sorted((data / "clean/bsds432").iterdir())[:60]]
     training = [level.add(x, rng)[None] for x in clean]
-    test = [(level.add(x, rng), x) for x in map(_gray, sorted((data / "clean/set12").iterdir()))]
+    truth = [_gray(p) for p in sorted((data / "clean/set12").iterdir())]
+    test = [level.add(x, rng) for x in truth]
 
     def score(denoiser: Denoiser) -> list[float]:
-        return [psnr(np.clip(denoiser.denoise(noisy), 0, 1) * 255, clean * 255) for noisy, clean in test]
+        pairs = zip(test, truth, strict=True)
+        return [psnr(np.clip(denoiser.denoise(noisy), 0, 1) * 255, x * 255) for noisy, x in pairs]
 
-    return Case(training, score, [x[None] for x in clean], level)
+    return Case(training, score, [x[None] for x in clean], test, truth, level)
 
 
 def cases(data: Path, name: str) -> Case:
@@ -150,11 +157,11 @@ def fine_tune(case: Case, options: argparse.Namespace) -> None:
         minutes = tuner.trainer.elapsed / 60
         if point.get("score") is not None and minutes - looked >= options.every:
             looked = minutes
-            _tell(minutes, tuner.trainer.step, case.score(_denoiser(tuner, tuner.trainer.published())), base)
+            _tell(minutes, tuner.trainer.step, case.score(tuned_denoiser(tuner, tuner.trainer.published())), base)
 
     result = tuner.run(on_point=look)
     final = tuner.best_network()
-    _tell(tuner.trainer.elapsed / 60, tuner.best_step, case.score(_denoiser(tuner, final)), base)
+    _tell(tuner.trainer.elapsed / 60, tuner.best_step, case.score(tuned_denoiser(tuner, final)), base)
     print(json.dumps({"promoted": result.promoted, "scores": result.scores}), flush=True)
 
 
@@ -180,7 +187,7 @@ def control(case: Case, options: argparse.Namespace) -> None:
             _tell(looked / 60, trainer.step, case.score(Denoiser("control", network, own, "", base.device)), before)
 
 
-def _denoiser(tuner: FineTuner, network: DenoiserNetwork) -> Denoiser:
+def tuned_denoiser(tuner: FineTuner, network: DenoiserNetwork) -> Denoiser:
     """As the service would use the model: with the set's own normalisation."""
     own = {"normalisation": tuner.scaling.to_dict() | {"dtype": str(tuner.images[0].dtype)}}
     return Denoiser("tuned", network.eval(), own, "", tuner.base.device)
