@@ -32,7 +32,10 @@ def begin(kind: JobKind) -> Settings:
 
 
 def answer(runner: Callable[[], Runner], rung_for: str) -> None:
-    """Run the next job, and more while messages wait. A process whose device is broken ends here; Celery starts another one."""
+    """Run the next job, and more while messages wait.
+
+    A process whose device is broken ends here; Celery starts another one.
+    """
     from worker.errors import Retriable  # with torch behind it: in the pool child only
 
     try:
