@@ -6,7 +6,6 @@ Exit codes: 0 done · 1 a file or job failed · 2 wrong usage · 3 the service d
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import json
 import sys
@@ -22,7 +21,6 @@ import typer
 from rich.console import Console
 
 from . import display
-from .aio import AsyncClient
 from .batch import Outcome, denoise_all
 from .errors import B2SError, JobCanceled, JobFailed, ProblemError, TimedOut, Unreachable
 from .inputs import InputError, Task, plan
@@ -93,7 +91,7 @@ def denoise(
         options["report"] = False
     with reported(as_json):
         tasks = plan(inputs, output, output_format)
-        failed = asyncio.run(_denoise(context.obj, tasks, options, parallel, overwrite, timeout, as_json))
+        failed = _denoise(context.obj, tasks, options, parallel, overwrite, timeout, as_json)
     if failed:
         raise typer.Exit(FAILED)
 
@@ -214,7 +212,7 @@ def delete(context: typer.Context, job_id: JobId, as_json: Json = False) -> None
             out.print(f"{job_id} deleted")
 
 
-async def _denoise(
+def _denoise(
     connection: dict[str, Any],
     tasks: list[Task],
     options: Options,
@@ -237,8 +235,8 @@ async def _denoise(
             elif outcome.state == "failed":
                 err.print(f"[red]failed[/] {outcome.task.source}: {outcome.error}", highlight=False)
 
-        async with AsyncClient(**connection, connections=parallel) as client:
-            await denoise_all(
+        with Client(**connection, connections=parallel) as client:
+            denoise_all(
                 client, tasks, options, parallel=parallel, overwrite=overwrite, timeout=timeout, on_outcome=show
             )
     if not as_json:

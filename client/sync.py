@@ -91,10 +91,20 @@ class Client:
         **options: Unpack[Options],
     ) -> Denoised:
         """Denoise a file into another, in the same format unless `output_format` is given. Raises as `denoise`."""
-        seconds = self._timeout if timeout is None else timeout
-        done = self._run(flows.denoise(Path(image), options, key, seconds))
+        done = self.denoise_bytes(Path(image), key=key, timeout=timeout, **options)
         done.save(to)
         return done
+
+    def denoise_bytes(
+        self,
+        image: bytes | Path,
+        *,
+        key: str | None = None,
+        timeout: float | None = None,
+        **options: Unpack[Options],
+    ) -> Denoised:
+        """Denoise an image file, or the bytes of one; the result's bytes are in `data`. Raises as `denoise`."""
+        return self._run(flows.denoise(image, options, key, self._timeout if timeout is None else timeout))
 
     def submit(self, image: Image | bytes, *, key: str | None = None, **options: Unpack[Options]) -> Job:
         """Start a job and return at once; `key` makes it safe to ask twice."""

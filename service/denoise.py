@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+import structlog
 from anyio import to_thread
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import JSONResponse, Response
@@ -77,14 +78,23 @@ async def denoise(
     async with receive_upload(request, services.settings.max_upload_bytes) as upload:
         options = parse_options(upload.fields, query.given())
         require_webhook_url(options.webhook_url, services.settings)
-        info, model = await to_thread.run_sync(_examine, services, caller, upload, options)
-        wants_image = seconds is not None and _wants_image(accept, options, info)
-        job, replayed = await record(
-            services, caller, upload, options, info, model.id, request.state.request_id, idempotency_key
-        )
+
+        def take() -> tuple[Job, bool, bool]:
+            """All that blocks, in one change of threads: the job, whether it is not new, and whether to answer it."""
+            info, model = _examine(services, caller, upload, options)
+            wants_image = seconds is not None and _wants_image(accept, options, info)
+            request_id: str = request.state.request_id
+            made = record(services, caller, upload, options, info, model.id, request_id, idempotency_key)
+            return *made, wants_image
+
+        job, replayed, wants_image = await to_thread.run_sync(take)
+    structlog.contextvars.bind_contextvars(job_id=job.id)
     headers = {"Location": f"{base}/jobs/{job.id}"}
     if replayed:
         headers["Idempotency-Replayed"] = "true"
+    else:
+        services.metrics.observe_upload(upload.size)
+        services.bell.ring(job)
     if seconds is not None:
         headers["Preference-Applied"] = f"wait={seconds:g}"
         job = await services.ended(job, seconds)

@@ -8,7 +8,6 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import structlog
-from anyio import to_thread
 
 from images.probe import ImageInfo
 from service import problems
@@ -25,7 +24,7 @@ from store.traces import traceparent
 log = structlog.get_logger(__name__)
 
 
-async def record(
+def record(
     services: Services,
     caller: Caller,
     upload: Upload,
@@ -36,6 +35,8 @@ async def record(
     idempotency_key: str | None,
 ) -> tuple[Job, bool]:
     """Store the upload and queue its job; or, True, find the job that the same request with the same key made before.
+
+    Blocking. Ring for the job after that.
 
     Raises:
         IdempotencyMismatch: the key came before with another image or other options.
@@ -56,14 +57,9 @@ async def record(
         idempotency_key=idempotency_key,
     )
     try:
-        job, replayed = await to_thread.run_sync(_store, services, upload, options, new)
+        return _store(services, upload, options, new)
     except IdempotencyConflict as error:
         raise problems.IdempotencyMismatch(str(error)) from error
-    structlog.contextvars.bind_contextvars(job_id=job.id)
-    if not replayed:
-        services.metrics.observe_upload(upload.size)
-        services.bell.ring(job)
-    return job, replayed
 
 
 def _body_hash(upload: Upload, options: DenoiseOptions) -> str:

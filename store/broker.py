@@ -96,6 +96,13 @@ class Broker:
         except (RedisError, OSError):
             return None
 
+    def take(self, kind: JobKind) -> bool:
+        """Take one message that no worker has taken yet, as Celery would. False: there is none, or no Redis."""
+        try:
+            return self._redis.rpop(kind) is not None
+        except (RedisError, OSError):
+            return False
+
     def answers(self) -> bool:
         """Whether Redis answers (for /readyz)."""
         try:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, bindparam, delete, insert, or_, select
+from sqlalchemy import Connection, Engine, Select, bindparam, delete, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from store.database import from_now, single
@@ -16,6 +17,7 @@ from store.job import FINAL
 from store.schema import jobs, models
 
 c = models.c
+REMEMBER_SECONDS = 1.0
 
 # Built once, since every job costs them (see `store.jobs`).
 _BY_ID = select(models).where(c.id == bindparam("by_id"))
@@ -97,6 +99,7 @@ class Models:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._base_models: dict[str | int, tuple[float, Model]] = {}  # by id or channels, with when it was read
 
     def register(
         self,
@@ -116,6 +119,7 @@ class Models:
             "card": dict(card), "weights_key": weights_key, "weights_bytes": weights_bytes, "sha256": sha256,
             "created_at": from_now(),
         }  # fmt: skip
+        self._base_models.clear()
         try:
             self._replace(values)
         except IntegrityError:  # a process that started together with this one was faster: now its row is there
@@ -135,11 +139,10 @@ class Models:
         Raises:
             ModelNotFound: there is none, or it is another tenant's.
         """
-        with single(self._engine) as connection:
-            row = connection.execute(_BY_ID, {"by_id": model_id}).mappings().one_or_none()
-        if row is None or row["tenant"] not in (None, tenant):
+        model = self._remembered(model_id) or self._read(_BY_ID, {"by_id": model_id}, model_id)
+        if model is None or model.tenant not in (None, tenant):
             raise ModelNotFound(model_id)
-        return Model(**row)
+        return model
 
     def delete(self, model_id: str, tenant: str) -> Model:
         """Forget a fine-tuned model and return what it was; its weights are deleted after that.
@@ -170,11 +173,23 @@ class Models:
         Raises:
             ModelNotFound: no base model is registered; `store.shipped.register_shipped` does that at start.
         """
-        with single(self._engine) as connection:
-            row = connection.execute(_DEFAULT, {"by_channels": channels}).mappings().one_or_none()
-        if row is None:
+        model = self._remembered(channels) or self._read(_DEFAULT, {"by_channels": channels}, channels)
+        if model is None:
             raise ModelNotFound("base-gray")
-        return Model(**row)
+        return model
+
+    def _remembered(self, key: str | int) -> Model | None:
+        """A base model that was read a moment ago: every job asks for one, and they change with the program only."""
+        read_at, model = self._base_models.get(key, (float("-inf"), None))
+        return model if time.monotonic() - read_at < REMEMBER_SECONDS else None
+
+    def _read(self, query: Select[Any], bound: Mapping[str, Any], key: str | int) -> Model | None:
+        with single(self._engine) as connection:
+            row = connection.execute(query, bound).mappings().one_or_none()
+        model = None if row is None else Model(**row)
+        if model is not None and model.tenant is None:
+            self._base_models[key] = (time.monotonic(), model)
+        return model
 
     def page(self, tenant: str, limit: int = 50, cursor: str | None = None) -> ModelPage:
         """Models a tenant may use, by descending id (fine-tuned newest first, then base). `cursor`: last id before."""

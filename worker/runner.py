@@ -57,6 +57,18 @@ class Runner:
         self._grace = grace
         self.device = device
 
+    def run_while_rung(self) -> int:
+        """Run the job whose turn it is, and another one for each message that still waits; how many jobs were run.
+
+        A message that is taken here does not go through Celery's main process and its pipe: 4 ms of CPU a job while
+        many wait. It counts as one taken by Celery does: if this process dies, the sweep rings again. Raises as
+        `run_next`.
+        """
+        done = int(self.run_next())
+        while not self._grace.begun and self._broker.take(self._kind):
+            done += self.run_next()
+        return done
+
     def run_next(self) -> bool:
         """Run the job whose turn it is; False: there was none, or this worker is stopping.
 

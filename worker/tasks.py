@@ -32,15 +32,18 @@ def begin(kind: JobKind) -> Settings:
 
 
 def answer(runner: Callable[[], Runner], rung_for: str) -> None:
-    """Run the next job. A process whose device is broken ends here; Celery starts another one."""
+    """Run the next job, and more while messages wait.
+
+    A process whose device is broken ends here; Celery starts another one.
+    """
     from worker.errors import Retriable  # with torch behind it: in the pool child only
 
     try:
-        found = runner().run_next()
+        done = runner().run_while_rung()
     except Retriable:
         log.critical("exiting", reason="the device cannot be used by this process any more")
         os._exit(1)
-    if not found:
+    if not done:
         log.debug("nothing_to_do", rung_for=rung_for)
 
 

@@ -1,6 +1,7 @@
 """Both clients against the real service."""
 
 import asyncio
+import ssl
 import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta
@@ -16,6 +17,7 @@ from PIL import Image
 
 import client as b2s
 from client import AsyncClient, Client, Usage
+from client.connection import client_arguments
 from tests.e2e import pictures
 from tests.e2e.service_process import Service
 
@@ -184,6 +186,21 @@ def test_nobody_there(tmp_path: Path) -> None:
     retries = b2s.Retries(attempts=2, base_seconds=0.01)
     with Client("http://127.0.0.1:9", retries=retries) as nobody, pytest.raises(b2s.Unreachable, match="B2S_URL"):
         nobody.models()
+
+
+def test_over_http_no_authority_is_loaded_and_none_is_trusted() -> None:
+    context = client_arguments("http://127.0.0.1:9", None, 1)["verify"]
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+    assert context.get_ca_certs() == []
+    assert "verify" not in client_arguments("https://b2s.example", None, 1)  # httpx checks with its own authorities
+
+
+def test_the_bytes_of_a_file_do_as_well_as_the_file(client: Client, tmp_path: Path) -> None:
+    file = tmp_path / "x.png"
+    file.write_bytes(pictures.png(77).data)
+    by_bytes = client.denoise_bytes(file.read_bytes(), key="bytes-or-file")
+    assert client.denoise_bytes(file, key="bytes-or-file") == by_bytes
+    assert by_bytes.data.startswith(b"\x89PNG")
 
 
 def test_it_imports_neither_torch_nor_the_server() -> None:

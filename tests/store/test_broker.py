@@ -31,12 +31,20 @@ def test_a_ring_is_a_message_in_the_queue_of_its_kind(broker: Broker) -> None:
     assert broker.answers()
 
 
+def test_a_message_is_taken_once(broker: Broker) -> None:
+    broker.ring(JobKind.DENOISE, "job_1")
+    assert [broker.take(JobKind.FINETUNE), broker.take(JobKind.DENOISE), broker.take(JobKind.DENOISE)] == [
+        False, True, False,
+    ]  # fmt: skip
+
+
 def test_a_broker_that_is_down_costs_a_moment_and_no_exception() -> None:
     broker = Broker(Settings(redis_url=f"redis://127.0.0.1:{free_port()}/0"))
     begin = time.monotonic()
     assert not broker.ring(JobKind.DENOISE, "job_1")
     assert time.monotonic() - begin < 10
     assert broker.unheard(JobKind.DENOISE) is None
+    assert not broker.take(JobKind.DENOISE)
     assert not broker.answers()
     broker.close()
 

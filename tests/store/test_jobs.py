@@ -322,6 +322,28 @@ def test_one_job_comes_of_many_simultaneous_requests_with_one_key(store: Store) 
         assert len({job.id for job in pool.map(create, range(16))}) == 1
 
 
+def test_in_a_crowd_only_those_are_refused_that_are_too_many(store: Store) -> None:
+    jobs = store.with_settings(max_queued_per_tenant=2)
+
+    def create(number: int) -> str | None:
+        new = new_job(tenant=f"tenant{number % 4}")
+        try:
+            return jobs.create(new).job.id
+        except TenantQueueFull:
+            return None
+
+    for tenant in range(2):  # these two have no place left
+        for _ in range(2):
+            jobs.create(new_job(tenant=f"tenant{tenant}"))
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(create, range(8)))
+    assert [job_id is None for job_id in made] == [True, True, False, False] * 2
+    for tenant in range(4):
+        mine = {job_id for job_id in made[tenant::4] if job_id is not None}
+        assert len(jobs.page(f"tenant{tenant}").jobs) == 2
+        assert mine <= {job.id for job in jobs.page(f"tenant{tenant}").jobs}
+
+
 def test_a_full_queue_refuses_but_still_knows_its_keys(store: Store) -> None:
     jobs = store.with_settings(max_queued=2)
     first = jobs.create(new_job(idempotency_key="k", body_hash="a")).job

@@ -32,6 +32,35 @@ def test_a_stopping_worker_starts_nothing(bench: Bench) -> None:
     assert bench.store.jobs.due(JobKind.DENOISE) == 1
 
 
+def test_each_message_that_waits_is_a_turn_and_no_more(bench: Bench) -> None:
+    sent = [bench.send(b"") for _ in range(4)]
+    for _ in range(2):
+        bench.broker.ring(JobKind.DENOISE, "job_whichever")
+    assert bench.runner(lambda attempt, stages: _stored(bench, attempt)).run_while_rung() == 3
+    states = [bench.store.jobs.get(job.id).state for job in sent]
+    assert states == [JobState.SUCCEEDED] * 3 + [JobState.QUEUED]
+    assert bench.broker.unheard(JobKind.DENOISE) == 0
+
+
+def test_messages_without_a_job_are_used_up(bench: Bench) -> None:
+    for _ in range(3):
+        bench.broker.ring(JobKind.DENOISE, "job_whichever")
+    assert bench.runner().run_while_rung() == 0
+    assert bench.broker.unheard(JobKind.DENOISE) == 0
+
+
+def test_a_worker_told_to_stop_leaves_the_messages_to_others(bench: Bench) -> None:
+    def work(attempt: Attempt, _: Stages) -> Outcome:
+        bench.grace.begin()
+        return _stored(bench, attempt)
+
+    for _ in range(2):
+        bench.broker.ring(JobKind.DENOISE, bench.send(b"").id)
+    assert bench.runner(work).run_while_rung() == 1
+    assert bench.broker.unheard(JobKind.DENOISE) == 2
+    assert bench.store.jobs.due(JobKind.DENOISE) == 1
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [
