@@ -27,20 +27,23 @@ def revisible_covariance(masked: Tensor, visible: Tensor, visibility: float) -> 
     return (masked + visibility**2 * visible) / (1 + visibility) ** 2
 
 
-def noise_variance(mean: Tensor, noise: NoiseEstimate, visibility: float, enhanced: bool = True) -> Tensor:
-    """n = σ² + α·max(stopgrad(μ), 1e-3), a pixel and channel.
+def read_variance(noise: NoiseEstimate, visibility: float, enhanced: bool = True) -> Tensor:
+    """σ², (B,): (σ1² + λ²·σ2²) / (1 + λ)² by the enhanced model M_E, σ1² by the basic one M_B."""
+    if enhanced:
+        return revisible_covariance(noise.variance_masked, noise.variance_visible, visibility)
+    return noise.variance_masked
 
-    The enhanced model M_E has σ² = (σ1² + λ²·σ2²) / (1 + λ)²; the basic model M_B has σ² = σ1².
+
+def noise_variance(mean: Tensor, noise: NoiseEstimate, visibility: float, enhanced: bool = True) -> Tensor:
+    """n = σ² + α·max(stopgrad(μ), 1e-3), a pixel and channel, with the σ² of `read_variance`.
 
     Args:
         mean: μ, (B, C, H, W). No gradient flows back into it.
         noise: g's answer, (B,) each.
     """
-    sigma2 = noise.variance_masked
-    if enhanced:
-        sigma2 = revisible_covariance(noise.variance_masked, noise.variance_visible, visibility)
     shape = (-1, 1, 1, 1)
-    return sigma2.view(shape) + noise.alpha.view(shape) * mean.detach().clamp_min(MEAN_FLOOR)
+    signal = mean.detach().clamp_min(MEAN_FLOOR)
+    return read_variance(noise, visibility, enhanced).view(shape) + noise.alpha.view(shape) * signal
 
 
 def adaptive_revisible(noisy: Tensor, mean: Tensor, sigma_x: Tensor, noise: Tensor, beta: float = 0.0) -> Tensor:

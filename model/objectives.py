@@ -19,6 +19,7 @@ from model.losses import (
     adaptive_revisible,
     noise_variance,
     own_slope,
+    read_variance,
     revisible_covariance,
     revisible_mean,
     unbiased_risk,
@@ -105,8 +106,7 @@ class Blind2Sound:
             loss = arv = self._likelihood(denoiser, batch, visible, noise, lam)
         parts["arv"] = arv.item()
         if config.regulariser and self.calls % config.regulariser_every == 0:
-            sigma2 = revisible_covariance(noise.variance_masked, noise.variance_visible, lam)
-            sigma2 = sigma2 if config.enhanced_noise else noise.variance_masked
+            sigma2 = read_variance(noise, lam, config.enhanced_noise)
             est = self.regulariser(batch.noisy, noise.alpha, sigma2)
             loss = loss + config.regulariser * config.regulariser_every * est
             parts["est"] = est.item()
@@ -139,9 +139,7 @@ class Blind2Sound:
         with torch.autocast(noisy.device.type, enabled=False):  # a difference quotient needs every bit of float32
             visible = denoiser(noisy)
             slope = own_slope(lambda image: denoiser(image)[0], noisy, visible[0], noise.alpha, batch.generator)
-        sigma2 = noise.variance_masked
-        if self.config.enhanced_noise:
-            sigma2 = revisible_covariance(noise.variance_masked, noise.variance_visible, lam)
+        sigma2 = read_variance(noise, lam, self.config.enhanced_noise)
         variance = noise.alpha.view(-1, 1, 1, 1) * noisy + sigma2.view(-1, 1, 1, 1)
         return visible, unbiased_risk(noisy, visible[0], variance, slope).mean() / variance.mean()
 
@@ -247,6 +245,5 @@ def build(config: ObjectiveConfig) -> Objective:
 
 
 def _noise_parts(noise: NoiseEstimate, lam: float, enhanced: bool) -> dict[str, float]:
-    sigma2 = revisible_covariance(noise.variance_masked, noise.variance_visible, lam)
-    sigma2 = sigma2 if enhanced else noise.variance_masked
+    sigma2 = read_variance(noise, lam, enhanced)
     return {"alpha": noise.alpha.mean().item(), "sigma": sigma2.sqrt().mean().item()}
