@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,19 +20,18 @@ import yaml
 
 from tests.courier.receiver import Receiver, receiving, status
 from tests.docker.queries import ALERTS, ROOT, RULES_FILE
+from tests.docker.running import needs_prometheus, running, running_prometheus, until
 from tests.docker.scripts import script
 from tests.service.gateway import free_port
 
 PROMETHEUS = yaml.safe_load((ROOT / "docker" / "prometheus" / "prometheus.yml").read_text())
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 MAIL = ["--alert-email", "ops@example.org", "--smtp", "smtp.example.org:587"]
-ARRIVES_SECONDS = 90.0
 
 alertmanager_program = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
 needs_alertmanager = pytest.mark.skipif(
     alertmanager_program is None, reason="no Alertmanager here (Debian: apt install)"
 )
-needs_prometheus = pytest.mark.skipif(shutil.which("prometheus") is None, reason="no prometheus here")
 
 
 def config_of(folder: Path, *arguments: str) -> Path:
@@ -101,33 +99,6 @@ def test_prometheus_sends_to_the_alertmanager_of_the_compose_file() -> None:
 
 
 @contextmanager
-def running(command: list[str], url: str) -> Iterator[httpx.Client]:
-    """A program, from the moment that it says it is ready."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        with httpx.Client(base_url=url, timeout=10) as client:
-            until(lambda: ready(client))
-            yield client
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def ready(client: httpx.Client) -> bool:
-    try:
-        return client.get("/-/ready").status_code == 200
-    except httpx.TransportError:
-        return False
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + ARRIVES_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, condition
-        time.sleep(0.1)
-
-
-@contextmanager
 def alertmanager(folder: Path, receiver: Receiver) -> Iterator[httpx.Client]:
     """An Alertmanager as setup.py configures it, but for the time it waits for more alerts to come."""
     path = config_of(folder, "--alert-webhook", receiver.url)
@@ -166,14 +137,8 @@ def test_a_service_that_is_down_is_told_to_the_receiver(tmp_path: Path) -> None:
             "rule_files": ["rules.yml"],
             "alerting": {"alertmanagers": [sending]},
         }
-        (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
-        address = f"127.0.0.1:{free_port()}"
-        command = [
-            "prometheus", f"--config.file={tmp_path / 'prometheus.yml'}", f"--storage.tsdb.path={tmp_path / 'tsdb'}",
-            f"--web.listen-address={address}", "--rules.alert.resend-delay=1s",
-        ]  # fmt: skip
         # The first alerts come before Prometheus has looked its Alertmanager up, and go to nobody: hence the delay.
-        with running(command, f"http://{address}"):
+        with running_prometheus(tmp_path, config, "--rules.alert.resend-delay=1s"):
             until(lambda: arrived(receiver).keys() >= {"GatewayDown", "NoDenoiseWorker", "CourierDown"})
     down = arrived(receiver)["GatewayDown"]
     assert down["status"] == "firing" and down["labels"]["severity"] == "page"

@@ -6,19 +6,17 @@ NVIDIA's driver alone is a stand-in (`fake_driver`), so that the panels of GPUs 
 from __future__ import annotations
 
 import math
-import shutil
-import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
-import yaml
 
 from tests.courier.receiver import receiving, status
-from tests.docker.queries import ALERTS, ROOT, RULES_FILE, compared, queries
+from tests.docker.queries import ALERTS, RULES_FILE, compared, queries
+from tests.docker.running import needs_prometheus, running_prometheus
 from tests.e2e.service_process import free_port, running_service
 from tests.worker.images_of import noisy, png
 
@@ -41,7 +39,7 @@ QUICK = {
 ASKED = queries()
 ASKED |= {f"rule {alert['alert']}": compared(alert["expr"]) for alert in ALERTS}
 
-pytestmark = pytest.mark.skipif(shutil.which("prometheus") is None, reason="no prometheus here (Debian: apt install)")
+pytestmark = needs_prometheus
 
 
 @pytest.fixture(scope="module")
@@ -54,34 +52,20 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Clien
     with (
         receiving(status(200)) as receiver,
         running_service(folder, **environment, **stand_in, **QUICK) as service,
-        scraping(folder, {"gateway": httpx.URL(service.url).port or 0} | ports) as url,
-        httpx.Client(base_url=url, timeout=60) as client,
+        running_prometheus(folder, scraping({"gateway": httpx.URL(service.url).port or 0} | ports)) as client,
     ):
         load(service.url, receiver.url)
         yield client
 
 
-@contextmanager
-def scraping(folder: Path, ports: dict[str, int]) -> Iterator[str]:
-    """Run a Prometheus over these ports of this machine, each a job of its own; its URL."""
+def scraping(ports: dict[str, int]) -> dict[str, Any]:
+    """The configuration that scrapes these ports of this machine, each a job of its own."""
     scrapes = [{"job_name": job, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]} for job, port in ports.items()]
-    config = {
+    return {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(RULES_FILE)],
         "scrape_configs": scrapes,
     }
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-    address = f"127.0.0.1:{free_port()}"
-    command = [
-        "prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'tsdb'}",
-        f"--web.listen-address={address}", "--log.level=error",
-    ]  # fmt: skip
-    process = subprocess.Popen(command, cwd=ROOT)
-    try:
-        yield f"http://{address}"
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def load(url: str, webhook: str) -> None:
