@@ -16,66 +16,46 @@ from functools import cached_property
 from typing import Any
 
 from sqlalchemy import (
-    Column,
     ColumnElement,
     Connection,
     Engine,
     RowMapping,
     ScalarSelect,
-    Select,
-    and_,
     bindparam,
     delete,
     func,
     insert,
-    or_,
     select,
     update,
 )
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from store import datasets, faults, models, usage, webhooks
 from store.database import from_now, single
-from store.errors import IdempotencyConflict, JobNotFound, QueueFull, StoreError, TenantQueueFull
+from store.errors import JobNotFound, QueueFull, StoreError, TenantQueueFull
 from store.grouped import Grouped
 from store.ids import is_id
-from store.job import (
-    FINAL,
-    Created,
-    Job,
-    JobError,
-    JobEvent,
-    JobKind,
-    JobState,
-    NewJob,
-    Outcome,
-    Page,
-    Progress,
-    QueueStats,
-    Signal,
-)
+from store.job import FINAL, Created, Job, JobError, JobKind, JobState, NewJob, Outcome, Progress, Signal
+from store.job_queries import JobQueries, Values, due
 from store.schema import job_events, jobs
 from store.settings import Settings
 
 __all__ = ["Job", "JobKind", "JobState", "Jobs"]
 
 c = jobs.c
-Values = Mapping[str, Any]
 Where = Sequence[ColumnElement[bool]]
 Change = ReturningUpdate[Any]
-Columns = ReadOnlyColumnCollection[str, Column[Any]]
 QUEUE_FULL_RETRY_SECONDS = 10
 RETRY_SECONDS = 2.0
 _CLAIM_LOCK = 0x6232_7363  # any number that no other program locks: "b2sc"
 
 
-class Jobs:
-    """Reads and changes jobs. Every call is synchronous and safe from any thread; none leaves a transaction open."""
+class Jobs(JobQueries):
+    """Changes jobs and reads them, from any thread; no call leaves a transaction open."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
-        self._engine = engine
+        super().__init__(engine)
         self._settings = settings
         self._create_in_group = Grouped(self._create_all, blames=(IntegrityError, StoreError))
 
@@ -99,68 +79,6 @@ class Jobs:
             return self._create_in_group(new)  # one writer at a time, and a commit waits for the disk: share both
         return self._create_all([new])[0]
 
-    def find_replay(self, tenant: str, idempotency_key: str, body_hash: str) -> Job | None:
-        """The job an idempotency key made before, or None. Cheap: ask before storing an upload.
-
-        Raises:
-            IdempotencyConflict: it was made from another body.
-        """
-        job = self._one(_BY_KEY, {"by_tenant": tenant, "by_key": idempotency_key})
-        if job is not None and job.body_hash != body_hash:
-            raise IdempotencyConflict(idempotency_key, job.id)
-        return job
-
-    def get(self, job_id: str, tenant: str | None = None) -> Job:
-        """One job; of one tenant when that is given.
-
-        Raises:
-            JobNotFound: there is none, or it is another tenant's.
-        """
-        job = self._one(_BY_ID, {"by_id": job_id})
-        if job is None or tenant not in (None, job.tenant):
-            raise JobNotFound(job_id)
-        return job
-
-    def get_many(self, job_ids: Sequence[str]) -> dict[str, Job]:
-        """Jobs by id, one query per 500; the unknown are left out. One poller serves all waiting requests with it."""
-        found: dict[str, Job] = {}
-        with single(self._engine) as connection:
-            for start in range(0, len(job_ids), 500):  # SQLite allows 999 parameters
-                query = select(jobs).where(c.id.in_(job_ids[start : start + 500]))
-                found |= {row["id"]: Job.from_row(row) for row in connection.execute(query).mappings()}
-        return found
-
-    def page(
-        self,
-        tenant: str,
-        kind: JobKind | None = None,
-        state: JobState | None = None,
-        limit: int = 50,
-        cursor: str | None = None,
-    ) -> Page:
-        """Jobs of a tenant, newest first. `cursor` is the last id of the page before."""
-        query = select(jobs).where(c.tenant == tenant).order_by(c.id.desc()).limit(limit + 1)
-        for column, value in ((c.kind, kind), (c.state, state)):
-            query = query if value is None else query.where(column == value)
-        query = query if cursor is None else query.where(c.id < cursor)
-        with single(self._engine) as connection:
-            page = [Job.from_row(row) for row in connection.execute(query).mappings()]
-        return Page(page[:limit], page[limit - 1].id if len(page) > limit else None)
-
-    def marks(self, job_ids: Sequence[str]) -> dict[str, tuple[int, JobState]]:
-        """Number of the last event and state of jobs; `get_many` for a poller that asks often and wants little."""
-        found: dict[str, tuple[int, JobState]] = {}
-        with single(self._engine) as connection:
-            for start in range(0, len(job_ids), 500):
-                rows = connection.execute(_MARKS, {"by_ids": job_ids[start : start + 500]})
-                found |= {row[0]: (row[1], JobState(row[2])) for row in rows}
-        return found
-
-    def queue_positions(self, job_ids: Sequence[str]) -> dict[str, int]:
-        """Place in the queue, 1 is next, of those of the jobs that are queued; in one query."""
-        with single(self._engine) as connection:
-            return {row[0]: row[1] for row in connection.execute(_POSITIONS, {"by_ids": job_ids})}
-
     def request_cancel(self, job_id: str, tenant: str | None = None) -> Job:
         """Cancel a queued job at once, ask the worker of a running one to stop; a final job stays as it is.
 
@@ -181,13 +99,6 @@ class Jobs:
                 .values(cancel_requested=True)
             )
         return self.get(job_id, tenant)
-
-    def events(self, job_id: str, after: int = 0, limit: int = 500) -> list[JobEvent]:
-        """History of a job behind event number `after`, oldest first. Read on while `Job.event_seq` is larger."""
-        e = job_events.c
-        query = select(job_events).where(e.job_id == job_id, e.seq > after).order_by(e.seq).limit(limit)
-        with single(self._engine) as connection:
-            return [JobEvent(**row) for row in connection.execute(query).mappings()]
 
     # ---- the worker's side --------------------------------------------------------------------------------------
 
@@ -277,36 +188,6 @@ class Jobs:
         expired = [c.state == JobState.RUNNING, c.lease_until < from_now()]
         return self._for_each(expired, lambda connection, where: self._strike(connection, where, error), limit)
 
-    def due(self, kind: JobKind) -> int:
-        """How many jobs a worker could claim now."""
-        with single(self._engine) as connection:
-            return connection.execute(select(func.count()).where(*_due(c, kind))).scalar_one()
-
-    def next_due(self, kind: JobKind, limit: int) -> list[str]:
-        """Ids of the jobs that would be claimed next."""
-        query = select(c.id).where(*_due(c, kind)).order_by(c.turn, c.id).limit(limit)
-        with single(self._engine) as connection:
-            return list(connection.execute(query).scalars())
-
-    def stats(self, kind: JobKind) -> QueueStats:
-        """Length and age of a queue."""
-        counts = (
-            select(c.state, func.count(), func.min(c.created_at), from_now())
-            .where(c.kind == kind, c.state.in_((JobState.QUEUED, JobState.RUNNING)))
-            .group_by(c.state)
-        )
-        with single(self._engine) as connection:
-            found = {row[0]: row for row in connection.execute(counts)}
-        queued, running = found.get(JobState.QUEUED), found.get(JobState.RUNNING)
-        oldest = (queued[3] - queued[2]).total_seconds() if queued else 0.0
-        return QueueStats(queued[1] if queued else 0, running[1] if running else 0, max(oldest, 0.0))
-
-    def expired(self, limit: int = 100) -> list[str]:
-        """Ids of final jobs that kept their bytes for long enough; delete those, then call `purged`."""
-        query = select(c.id).where(c.state.in_(FINAL), c.expires_at < from_now(), c.purged_at.is_(None)).limit(limit)
-        with single(self._engine) as connection:
-            return list(connection.execute(query).scalars())
-
     def purge(self, job_id: str) -> Job:
         """Forget a job's bytes and history. Call it before deleting the blobs, so that nobody starts to read them.
 
@@ -343,18 +224,7 @@ class Jobs:
             connection.execute(delete(jobs).where(c.id.in_(ids)))
         return len(ids)
 
-    def known(self, job_ids: Sequence[str]) -> set[str]:
-        """Those of the ids whose bytes may exist; blobs of others are orphans."""
-        query = select(c.id).where(c.id.in_(job_ids), c.purged_at.is_(None))
-        with single(self._engine) as connection:
-            return set(connection.execute(query).scalars())
-
     # ---- how --------------------------------------------------------------------------------------------------
-
-    def _one(self, query: Select[Any], bound: Values) -> Job | None:
-        with single(self._engine) as connection:
-            row = connection.execute(query, bound).mappings().one_or_none()
-        return None if row is None else Job.from_row(row)
 
     def _next_turn(self, connection: Connection, new: NewJob) -> int:
         bound = {"of_kind": new.kind, "of_tenant": new.tenant}
@@ -456,7 +326,7 @@ class Jobs:
 
     def _next_in_turn(self, kind: JobKind) -> ScalarSelect[str]:
         waiting = jobs.alias("waiting").c
-        query = select(waiting.id).where(*_due(waiting, kind))
+        query = select(waiting.id).where(*due(waiting, kind))
         cap = self._settings.max_running_per_tenant
         if cap:
             at_cap = select(c.tenant).where(c.kind == kind, c.state == JobState.RUNNING).group_by(c.tenant)
@@ -515,12 +385,6 @@ def _take_what_it_needs(connection: Connection, new: NewJob) -> None:
         datasets.take(connection, new.dataset_id, new.tenant)
 
 
-def _due(columns: Columns, kind: JobKind) -> list[ColumnElement[bool]]:
-    """Condition: a worker may claim it now."""
-    not_before = columns.not_before
-    return [columns.kind == kind, columns.state == JobState.QUEUED, or_(not_before.is_(None), not_before <= from_now())]
-
-
 def _change(where: Where, values: Values) -> Change:
     """The UPDATE of a job that still is what `where` says; each one is an event of its history."""
     return update(jobs).where(*where).values({**values, "event_seq": c.event_seq + 1}).returning(jobs)
@@ -568,26 +432,8 @@ def _record(connection: Connection, row: RowMapping, event: str) -> None:
 # to run it (an UPDATE 1.4 ms of CPU instead of 0.2).
 
 
-def _queue_positions() -> Select[Any]:
-    ahead = jobs.alias("ahead")
-    before = or_(ahead.c.turn < c.turn, and_(ahead.c.turn == c.turn, ahead.c.id <= c.id))
-    position = (
-        select(func.count())
-        .select_from(ahead)
-        .where(ahead.c.kind == c.kind, ahead.c.state == JobState.QUEUED, before)
-        .correlate(jobs)
-        .scalar_subquery()
-    )
-    return select(c.id, position).where(_AMONG, c.state == JobState.QUEUED)
-
-
 _HELD = _held(bindparam("held_id"), bindparam("held_attempt"))
-_AMONG = c.id.in_(bindparam("by_ids", expanding=True))
 _MINE = c.tenant == bindparam("of_tenant")
-_BY_ID = select(jobs).where(c.id == bindparam("by_id"))
-_BY_KEY = select(jobs).where(c.tenant == bindparam("by_tenant"), c.idempotency_key == bindparam("by_key"))
-_MARKS = select(c.id, c.event_seq, c.state).where(_AMONG)
-_POSITIONS = _queue_positions()
 _QUEUE = select(func.count(), func.min(c.turn), func.count().filter(_MINE), func.max(c.turn).filter(_MINE)).where(
     c.kind == bindparam("of_kind"), c.state == JobState.QUEUED
 )
