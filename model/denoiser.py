@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model import covariance, normalise, report, tiling, weights
+from model import covariance, normalise, tiling, weights
 from model.cpu_runtime import CpuRuntime, supports
 from model.errors import InvalidArray, InvalidOption
-from model.estimate import NoiseCurve
+from model.evidence import Evidence
 from model.networks import DenoiserNetwork, ShuffleUNet
-from model.normalise import Normalisation
+from model.normalise import Kind, Normalisation, Scalings
 from model.report import Report
 
 Array = NDArray[Any]
@@ -26,10 +26,6 @@ OnPage = Callable[[int, int], None]
 CPU_TILE = 1024
 GPU_TILE = 2048
 SMALLEST_TILE = 128
-REPORT_PIXELS = 1 << 20  # sampled for the report; a larger sample changes no digit that is shown
-REPORT_WINDOW = 320  # side of the samples, whose autocorrelation is then good to ±0.003
-CURVE_PIXELS = 1 << 18  # a tile of so many gives the noise curve every second row and column
-CLIPPED_SHARE = 1e-4  # fewer pixels than this at an end of the range do not bend the noise curve
 
 
 @dataclass
@@ -80,17 +76,21 @@ class Denoiser:
         array: Array,
         *,
         strength: float = 1.0,
-        normalize: str | Normalisation = "auto",
+        normalize: str | Normalisation | Scalings = "auto",
         tile: int | None = None,
         on_tile: OnTile | None = None,
     ) -> Array:
         """The denoised array, of the same shape and type.
 
+        Pixels far outside the range that the normalisation expects (hot pixels, marks for missing data) stay as they
+        are and do not disturb those about them.
+
         Args:
             array: (H, W), (H, W, C) or (N, H, W, C); integers of up to 32 bits or floats. A stack is normalised once.
-                With a gray model every channel is denoised by itself.
+                With a gray model every channel is normalised and denoised by itself.
             strength: share of the estimated noise that is taken out, 0 … 1.
-            normalize: `auto` (percentiles to [0, 1]), `dtype` (integers by their full scale), `none`, or a map.
+            normalize: `auto` (percentiles to [0, 1]), `dtype` (integers by their full scale), `none`, one map for all,
+                or what `scalings` gave for another array.
             tile: side of a tile's core in pixels; the default fits the device.
             on_tile: called with (done, total) after each tile; what it raises ends the work and reaches the caller.
 
@@ -105,7 +105,9 @@ class Denoiser:
         array: Array,
         *,
         strength: float = 1.0,
-        normalize: str | Normalisation = "auto",
+        normalize: str | Normalisation | Scalings = "auto",
+        page_channels: Sequence[int] | None = None,
+        top: int | None = None,
         tile: int | None = None,
         on_tile: OnTile | None = None,
         on_page: OnPage | None = None,
@@ -118,23 +120,56 @@ class Denoiser:
         lets go of the pages it is told are done.
 
         Args:
+            page_channels: of a stack whose pages are channels, the channel of each page; None: pages are frames.
+            top: the largest value that a pixel of the file can have, if it is less than the type's.
             on_page: called with (done, total) after each page of a stack; what it raises ends the work.
             out: where the result goes, of the array's shape and type; default: a new array.
         """
-        evidence = _Evidence() if report else None
-        out = self._run(array, strength, normalize, tile, on_tile, evidence, on_page, out)
-        return out, evidence.report(array.dtype) if evidence else None
+        evidence = Evidence(array.dtype, top, strength) if report else None
+        out = self._run(array, strength, normalize, tile, on_tile, evidence, on_page, out, page_channels)
+        return out, evidence.report() if evidence else None
+
+    def scalings(self, array: Array, mode: str = "auto", page_channels: Sequence[int] | None = None) -> Scalings:
+        """How `denoise` would normalise an array: each kind of plane by itself, since channels differ in brightness.
+
+        In `auto`, a fine-tuned model has its set's own normalisation, for files of the set's type whose brightness is
+        not far beyond the set's.
+
+        Raises:
+            InvalidArray, InvalidOption: as `denoise`.
+        """
+        stack = self._as_stack(array)
+        pages: dict[int, list[int]] = {}
+        for page, channel in enumerate(page_channels or [0] * len(stack)):
+            pages.setdefault(channel, []).append(page)
+        found: dict[Kind, Normalisation] = {}
+        warnings: list[str] = []
+        own = self._own_normalisation(stack.dtype) if mode == "auto" else None
+        for channel, those in pages.items():
+            for group in self._channel_groups(stack.shape[-1]):
+                values = normalise.sample(stack, those, group)
+                if own and normalise.fits(own, values):
+                    found[channel, group.start] = own
+                else:
+                    found[channel, group.start] = normalise.choose(values, mode)
+                    warnings += [_OTHER_BRIGHTNESS] if own else []
+        return Scalings(found, tuple(dict.fromkeys(warnings)))
+
+    def _own_normalisation(self, dtype: np.dtype[Any]) -> Normalisation | None:
+        own = self.card.get("normalisation")
+        return Normalisation(own["offset"], own["scale"]) if own and own["dtype"] == str(dtype) else None
 
     def _run(
         self,
         array: Array,
         strength: float,
-        normalize: str | Normalisation,
+        normalize: str | Normalisation | Scalings,
         tile: int | None,
         on_tile: OnTile | None,
-        evidence: _Evidence | None,
+        evidence: Evidence | None,
         on_page: OnPage | None = None,
         out: Array | None = None,
+        page_channels: Sequence[int] | None = None,
     ) -> Array:
         if not 0.0 <= strength <= 1.0:
             raise InvalidOption(f"strength must be between 0 and 1, not {strength}")
@@ -142,7 +177,9 @@ class Denoiser:
         paged = stack.nbytes > normalise.SAMPLED_BYTES  # may live on disk: looked at page by page only
         if not paged:
             normalise.require_finite(stack)
-        scaling = normalize if isinstance(normalize, Normalisation) else self._scaling(stack, normalize)
+        channel_of = page_channels or [0] * len(stack)
+        if len(channel_of) != len(stack):
+            raise InvalidOption(f"page_channels names {len(channel_of)} pages and the stack has {len(stack)}")
         if out is None:
             out = np.empty(array.shape, array.dtype)
         elif (out.shape, out.dtype) != (array.shape, array.dtype):
@@ -151,47 +188,54 @@ class Denoiser:
             )
         out_stack = self._as_stack(out)
         groups = list(self._channel_groups(stack.shape[-1])) if strength > 0.0 or evidence else []
+        scalings = self._scalings(stack, normalize, channel_of)
         tiles = self._tiles(stack.shape[1], stack.shape[2], tile)
         total = len(stack) * len(groups) * len(tiles)
         if evidence:
-            evidence.begin(scaling, total)
+            evidence.begin(scalings, total, stack.size)
         done = 0
-        for index, (page, out_page) in enumerate(zip(stack, out_stack, strict=True), start=1):
+        for index, (page, out_page) in enumerate(zip(stack, out_stack, strict=True)):
             if paged:
                 normalise.require_finite(page)
             out_page[...] = page
             for group in groups:
+                kind = (channel_of[index], group.start)
                 for place in tiles:
-                    self._denoise_tile(page[..., group], out_page[..., group], place, scaling, strength, evidence)
+                    self._denoise_tile(
+                        page[..., group], out_page[..., group], place, kind, scalings.by_kind[kind], strength, evidence
+                    )
                     done += 1
                     if on_tile:
                         on_tile(done, total)
-            if evidence:
-                evidence.add_page(page, stack.size)
+                if evidence:
+                    evidence.add_plane(page[..., group], kind)
             if on_page:
-                on_page(index, len(stack))
+                on_page(index + 1, len(stack))
         return out
 
-    def _scaling(self, stack: Array, mode: str) -> Normalisation:
-        """The map for a stack. In `auto`, a fine-tuned model has its set's own for files of the set's type."""
-        own = self.card.get("normalisation")
-        if mode == "auto" and own and own["dtype"] == str(stack.dtype):
-            return Normalisation(own["offset"], own["scale"])
-        return normalise.choose(stack, mode)
+    def _scalings(self, stack: Array, normalize: str | Normalisation | Scalings, channel_of: Sequence[int]) -> Scalings:
+        if isinstance(normalize, Scalings):
+            return normalize
+        if isinstance(normalize, str):
+            return self.scalings(stack, normalize, channel_of)
+        groups = list(self._channel_groups(stack.shape[-1]))
+        return Scalings({(channel, group.start): normalize for channel in set(channel_of) for group in groups})
 
     def _denoise_tile(
         self,
         page: Array,
         out: Array,
         place: tiling.Tile,
+        kind: Kind,
         scaling: Normalisation,
         strength: float,
-        evidence: _Evidence | None,
+        evidence: Evidence | None,
     ) -> None:
         """Denoise one tile of `page` (H, W, c) into `out`, a view of the same shape."""
         window = tiling.read_window(page, place.window)
         unit = np.ascontiguousarray(scaling.to_unit(window).transpose(2, 0, 1))  # (c, h, w)
-        mean, variance = self._infer(unit, evidence is not None)
+        known = _within_reach(unit)
+        mean, variance = self._infer(known, evidence is not None)
         rows, columns = place.core
         rows = slice(rows.start, min(rows.stop, page.shape[0]))
         columns = slice(columns.start, min(columns.stop, page.shape[1]))
@@ -200,10 +244,13 @@ class Denoiser:
             slice(place.inner[0].start, place.inner[0].start + rows.stop - rows.start),
             slice(place.inner[1].start, place.inner[1].start + columns.stop - columns.start),
         )
-        residual = mean[inner] - unit[inner]  # (c, h, w), what is added to the noisy pixels at full strength
+        residual = mean[inner] - known[inner]  # (c, h, w), what is added to the noisy pixels at full strength
+        beyond = None if known is unit else known[inner] != unit[inner]
+        if beyond is not None:
+            residual[beyond] = 0
         if evidence:
             assert variance is not None
-            evidence.add(unit[inner], mean[inner], variance[inner])
+            evidence.add(kind, known[inner], mean[inner], variance[inner], beyond)
         if strength > 0:
             change = residual.transpose(1, 2, 0) * np.float32(strength * scaling.scale)
             _add_in_place(out[rows, columns], change)
@@ -317,7 +364,7 @@ def estimate_with_spread(denoiser: Denoiser, array: Array, normalize: str = "aut
     Returns:
         alpha, sigma of the whole image, alpha_spread, sigma_spread; normalised units.
     """
-    scaling = normalise.choose(array, normalize)
+    scaling = denoiser.scalings(array, normalize)
 
     def fit(piece: Array) -> tuple[float, float]:
         _, found = denoiser.denoise_with_report(piece, normalize=scaling)
@@ -332,60 +379,18 @@ def estimate_with_spread(denoiser: Denoiser, array: Array, normalize: str = "aut
     return {"alpha": alpha, "sigma": sigma, "alpha_spread": float(spread[0]), "sigma_spread": float(spread[1])}
 
 
-@dataclass
-class _Evidence:
-    """Gathers, tile by tile, what the report is made from; memory is bounded."""
+_OTHER_BRIGHTNESS = (
+    "the image is far brighter or darker than those that the model was made from, so it was normalised by its own "
+    "percentiles: compare with the base model"
+)
 
-    curve: NoiseCurve = field(default_factory=NoiseCurve)
-    samples: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = field(default_factory=list)
-    scaling: Normalisation = normalise.IDENTITY
-    every: int = 1
-    seen: int = 0
-    pixels: int = 0
-    posterior: float = 0.0
-    values: int = 0
-    at_low: int = 0
-    at_high: int = 0
 
-    def begin(self, scaling: Normalisation, tiles: int) -> None:
-        self.scaling = scaling
-        self.every = max(1, tiles * REPORT_WINDOW**2 // REPORT_PIXELS)
-
-    def add(self, noisy: NDArray[np.float32], mean: NDArray[np.float32], variance: NDArray[np.float32]) -> None:
-        step = 1 if noisy.size < CURVE_PIXELS else 2
-        self.curve.add(noisy, mean, variance, step)
-        self.posterior += float(variance.sum(dtype=np.float64))
-        self.pixels += variance.size
-        if self.seen % self.every == 0:
-            window = (slice(None), slice(0, REPORT_WINDOW), slice(0, REPORT_WINDOW))
-            self.samples.append((noisy[window].copy(), mean[window].copy()))
-        self.seen += 1
-
-    def add_page(self, page: Array, total: int) -> None:
-        """Count values at either end of an unsigned type's range, in a sample; other types have no such ends."""
-        if page.dtype.kind != "u":
-            return
-        values = page.reshape(-1)[:: max(1, total // REPORT_PIXELS) | 1]
-        self.values += values.size
-        self.at_low += int(np.count_nonzero(values == 0))
-        self.at_high += int(np.count_nonzero(values == np.iinfo(page.dtype).max))
-
-    def _clipped_at(self, dtype: np.dtype[Any], at_low: float, at_high: float) -> tuple[float, float]:
-        """The normalised values at which pixels were cut off, infinite where hardly any were."""
-        low, high = -self.scaling.offset / self.scaling.scale, np.inf
-        if at_high > CLIPPED_SHARE:
-            high = (np.iinfo(dtype).max - self.scaling.offset) / self.scaling.scale
-        return (low if at_low > CLIPPED_SHARE else -np.inf), high
-
-    def report(self, dtype: np.dtype[Any]) -> Report:
-        at_low, at_high = self.at_low / max(1, self.values), self.at_high / max(1, self.values)
-        return report.measure(
-            self.samples,
-            self.curve.fit(self._clipped_at(dtype, at_low, at_high)),
-            posterior_variance=self.posterior / max(1, self.pixels),
-            clipped_share=at_low + at_high,
-            normalisation=self.scaling,
-        )
+def _within_reach(unit: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The values cut to what the networks know; the same array if all are. One hot pixel would spoil all about it."""
+    low, high = normalise.KNOWN
+    if low <= unit.min() and unit.max() <= high:
+        return unit
+    return np.clip(unit, np.float32(low), np.float32(high))
 
 
 def _add_in_place(pixels: Array, change: NDArray[np.float32]) -> None:

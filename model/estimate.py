@@ -64,18 +64,26 @@ class NoiseCurve:
     posterior: NDArray[np.float64] = field(default_factory=lambda: np.zeros(BINS))
 
     def add(
-        self, noisy: NDArray[np.float32], mean: NDArray[np.float32], posterior: NDArray[np.float32], step: int = 1
+        self,
+        noisy: NDArray[np.float32],
+        mean: NDArray[np.float32],
+        posterior: NDArray[np.float32],
+        step: int = 1,
+        left_out: NDArray[np.bool_] | None = None,
     ) -> None:
         """Count pixels in.
 
         Args:
             noisy, mean, posterior: y, μ and the posterior variance, (C, H, W) or (H, W) in normalised units.
             step: count every step-th row and column.
+            left_out: pixels that do not count.
         """
         thin = (..., slice(None, None, step), slice(None, None, step))
         level, slope = _level_and_slope(mean, step)
         index = np.clip(((level - LOW) * (BINS / (HIGH - LOW))).astype(np.int32), 0, BINS - 1)
         counted = _flattest(index, slope, self.flat)
+        if left_out is not None:
+            counted &= ~left_out[thin]
         level, index = level[counted], index[counted]
         spread = posterior[thin][counted]
         squares = (noisy[thin][counted] - mean[thin][counted]) ** 2 + spread

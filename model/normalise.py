@@ -1,7 +1,8 @@
-"""File values to the model's units and back: one affine map a stack, never one a page."""
+"""File values to the model's units and back: one affine map a stack and kind of plane, never one a page."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +16,9 @@ SAMPLE = 1 << 20  # pixels looked at for percentiles
 SAMPLED_BYTES = 1 << 28  # of a large stack, only so many bytes are touched: it may live on disk
 TAIL = 0.05  # percent of the pixels that may lie outside [0, 1] at either end
 SMALLEST_RANGE_8BIT = 16.0  # a flat 8-bit image must not have its rounding steps blown up to look like noise
+KNOWN = (-0.5, 2.0)  # normalised values that training showed the networks: 1 with the strongest noise on it, and 0
+OWN_RANGE = (-0.5, 1.5)  # where an image's percentiles may lie for a fine-tuned model's own normalisation to fit it
+FAR = 2.0  # a value this many ranges of all others away from them is a mark for "no data", not a brightness
 
 
 @dataclass(frozen=True)
@@ -30,36 +34,90 @@ class Normalisation:
     def to_unit(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """File values as float32 in about [0, 1], any shape."""
         if values.dtype.itemsize > 2:  # float32 would round 32-bit integers and doubles before the subtraction
-            return ((values.astype(np.float64) - self.offset) / self.scale).astype(np.float32)
+            with np.errstate(over="ignore"):  # what is too far becomes infinite, and is cut to what the networks know
+                return ((values.astype(np.float64) - self.offset) / self.scale).astype(np.float32)
         return (values.astype(np.float32) - np.float32(self.offset)) / np.float32(self.scale)
 
     def to_dict(self) -> dict[str, float]:
         return {"offset": self.offset, "scale": self.scale}
 
 
+Kind = tuple[int, int]
+"""What a plane shows: the channel of its page (0 where pages are frames), and the first of its channels in the page."""
+
+
+@dataclass(frozen=True)
+class Scalings:
+    """The normalisation of every kind of plane of a stack, and what the user should know of how they were chosen."""
+
+    by_kind: Mapping[Kind, Normalisation]
+    warnings: tuple[str, ...] = ()
+
+
 IDENTITY = Normalisation(0.0, 1.0)
 
 
-def choose(stack: NDArray[Any], mode: str) -> Normalisation:
-    """The normalisation of a stack of any shape.
+def choose(values: NDArray[Any], mode: str) -> Normalisation:
+    """The normalisation of values of any shape; see `sample` for those of a stack.
 
     `auto` stretches percentiles to [0, 1], `dtype` divides integers by their largest value and leaves floats alone,
     `none` takes the values as they are.
 
     Raises:
         InvalidOption: no such mode.
+        InvalidArray: the values span more than a number can hold.
     """
     if mode == "none":
         return IDENTITY
-    integer = np.issubdtype(stack.dtype, np.integer)
+    integer = np.issubdtype(values.dtype, np.integer)
     if mode == "dtype":
-        return Normalisation(0.0, float(np.iinfo(stack.dtype).max) if integer else 1.0)
+        return Normalisation(0.0, float(np.iinfo(values.dtype).max) if integer else 1.0)
     if mode != "auto":
         raise InvalidOption(f"normalize must be auto, dtype or none, not {mode!r}")
-    low, high = _percentiles(_sample(stack), (TAIL, 100 - TAIL))
-    smallest = SMALLEST_RANGE_8BIT if stack.dtype == np.uint8 else 0.0
-    scale = max(float(high - low), smallest)
-    return Normalisation(float(low), scale if scale > 0 else max(1.0, abs(float(high))))
+    low, high = brightness_range(values)
+    scale = max(high - low, SMALLEST_RANGE_8BIT if values.dtype == np.uint8 else 0.0)
+    if not np.isfinite(scale):
+        raise InvalidArray(f"the values span {low:.3g} to {high:.3g}, too far for float64: mark missing pixels by NaN")
+    # Of a constant image all pixels are 0, or so far from it that they are left alone: one step of an integer, and of a
+    # float next to nothing, so that no error of the network's can be seen in it.
+    return Normalisation(low, scale if scale > 0 else 1.0 if integer else 1e-6 * abs(high) or 1e-30)
+
+
+def fits(own: Normalisation, values: NDArray[Any]) -> bool:
+    """Whether the percentiles of values lie where a model whose own normalisation this is was trained."""
+    return all(OWN_RANGE[0] <= (end - own.offset) / own.scale <= OWN_RANGE[1] for end in brightness_range(values))
+
+
+def brightness_range(values: NDArray[Any]) -> tuple[float, float]:
+    """The 0.05th and 99.95th percentile of values of any shape, without a mark for missing pixels (-9999, 65535)."""
+    values = _strided(values.reshape(-1), SAMPLE)
+    if values.dtype.kind == "u" and values.dtype.itemsize <= 2:
+        counts = np.bincount(values)  # few values: counting takes a tenth of what sorting takes
+        levels = np.flatnonzero(counts)
+        counts = counts[levels]
+    else:
+        low, high = (float(v) for v in np.percentile(values.astype(np.float64), (TAIL, 100 - TAIL)))
+        if low > values.min() and high < values.max():
+            return low, high
+        levels, counts = np.unique(values.astype(np.float64), return_counts=True)
+    return _without_marks(levels, counts)
+
+
+def _without_marks(levels: NDArray[Any], counts: NDArray[np.int64]) -> tuple[float, float]:
+    """The percentiles of ascending levels; those of the others where the lowest, the highest or both are marks.
+
+    Only a level that so many pixels have that it is a percentile can be a mark.
+    """
+    low, high = _percentiles(levels, counts)
+    first, last = int(low == levels[0]), len(levels) - int(high == levels[-1])
+    for start, stop in ((first, last), (first, len(levels)), (0, last)):
+        if stop - start < 2 or stop - start == len(levels):
+            continue
+        rest_low, rest_high = _percentiles(levels[start:stop], counts[start:stop])
+        gaps = [rest_low - float(levels[0])] * start + [float(levels[-1]) - rest_high] * (len(levels) - stop)
+        if FAR * (rest_high - rest_low) < min(gaps):
+            return rest_low, rest_high
+    return low, high
 
 
 def require_finite(values: NDArray[Any]) -> None:
@@ -75,30 +133,38 @@ def require_finite(values: NDArray[Any]) -> None:
         raise InvalidArray(f"{bad} of {values.size} values are NaN or infinite: replace them (e.g. by 0) and try again")
 
 
-def _percentiles(values: NDArray[Any], percents: tuple[float, float]) -> list[float]:
-    """As np.percentile; counted rather than sorted where the type has few values."""
-    if values.dtype.kind != "u" or values.dtype.itemsize > 2:
-        return [float(v) for v in np.percentile(values.astype(np.float64), percents)]
-    up_to = np.cumsum(np.bincount(values))
+def _percentiles(levels: NDArray[Any], counts: NDArray[np.int64]) -> tuple[float, float]:
+    """As np.percentile at `TAIL` and 100 − `TAIL` of values that are given by their ascending levels and counts."""
+    up_to = np.cumsum(counts)
+    last = int(up_to[-1]) - 1
 
-    def at(rank: int) -> int:
-        return int(np.searchsorted(up_to, rank, side="right"))
+    def at(rank: int) -> float:
+        return float(levels[np.searchsorted(up_to, min(rank, last), side="right")])
 
-    ranks = [percent / 100 * (values.size - 1) for percent in percents]
-    last = values.size - 1
-    return [at(int(r)) + (r - int(r)) * (at(min(int(r) + 1, last)) - at(int(r))) for r in ranks]
+    def between(rank: float) -> float:
+        below = at(int(rank))
+        return below + (rank - int(rank)) * (at(int(rank) + 1) - below)
+
+    return between(TAIL / 100 * last), between((100 - TAIL) / 100 * last)
 
 
-def _sample(stack: NDArray[Any]) -> NDArray[Any]:
-    """About `SAMPLE` evenly spaced values; a stride prime to the usual row lengths avoids picking few columns."""
-    if stack.ndim == 4 and len(stack) > 1 and stack.nbytes > SAMPLED_BYTES:
-        pages = max(1, SAMPLED_BYTES // stack[0].nbytes)
-        which = np.linspace(0, len(stack) - 1, pages).astype(int)
-        return np.concatenate([_strided(stack[index], SAMPLE // pages) for index in which])
-    return _strided(stack, SAMPLE)
+def sample(stack: NDArray[Any], pages: Sequence[int], channels: slice) -> NDArray[Any]:
+    """About `SAMPLE` values of some pages and channels of (N, H, W, C), evenly spaced.
+
+    Of a large stack only `SAMPLED_BYTES` are touched: it may live on disk.
+    """
+    touched = max(1, SAMPLED_BYTES // max(1, stack[0].nbytes))
+    if len(pages) > touched:
+        pages = [pages[i] for i in np.linspace(0, len(pages) - 1, touched).astype(int)]
+    whole = channels.stop - channels.start == stack.shape[-1]
+    found = []
+    for page in pages:
+        flat = stack[page].reshape(-1)  # a view, unless the page is a crop
+        planes = [flat] if whole else [flat[c :: stack.shape[-1]] for c in range(channels.start, channels.stop)]
+        found += [_strided(plane, SAMPLE // (len(pages) * len(planes))) for plane in planes]
+    return found[0] if len(found) == 1 else np.concatenate(found)
 
 
 def _strided(values: NDArray[Any], count: int) -> NDArray[Any]:
-    flat = values.reshape(-1) if values.flags.c_contiguous else values.ravel()
-    step = max(1, flat.size // max(1, count))
-    return flat[:: step | 1]
+    """About `count` of them; a stride prime to the usual row lengths avoids picking few columns."""
+    return values[:: max(1, values.size // max(1, count)) | 1]

@@ -11,4 +11,5 @@ from model import normalise
 def test_counted_percentiles_are_numpys(dtype: type, size: int) -> None:
     values = np.random.default_rng(size).integers(0, np.iinfo(dtype).max, size).astype(dtype)
     expected = np.percentile(values.astype(float), [0.05, 99.95])
-    assert normalise._percentiles(values, (0.05, 99.95)) == pytest.approx(expected.tolist(), rel=1e-12)
+    found = normalise._percentiles(*np.unique(values, return_counts=True))
+    assert found == pytest.approx(expected.tolist(), rel=1e-12)
