@@ -87,7 +87,7 @@ def result_headers(job: Job) -> dict[str, str]:
     facts: dict[str, Any] = job.result or {}
     named = {
         "B2S-Job-Id": job.id,
-        "B2S-Model": job.model,
+        "B2S-Model": job.used_model,
         "B2S-Noise-Alpha": facts.get("alpha"),
         "B2S-Noise-Sigma": facts.get("sigma"),
     }

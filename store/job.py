@@ -185,6 +185,12 @@ class Job:
         """Whether its bytes are gone."""
         return self.purged_at is not None
 
+    @property
+    def used_model(self) -> str | None:
+        """The model that made a denoise job's result, which may be another than was foreseen; else `model`."""
+        made_by = (self.result or {}).get("model") if self.kind is JobKind.DENOISE else None
+        return made_by or self.model
+
     @classmethod
     def from_row(cls, row: RowMapping) -> Job:
         values = {name: row[name] for name in cls.__dataclass_fields__ if name not in ("progress", "error")}

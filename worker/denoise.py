@@ -18,6 +18,7 @@ from images.encode import encode_to
 from images.limits import MIB, Limits
 from images.note import compose
 from model import Denoiser
+from model.related import are_related
 from store import faults
 from store.blobs import Blobs, attempt_key
 from store.job import Job, Outcome
@@ -85,13 +86,11 @@ class DenoiseWork:
         if job.input_key is None:
             raise Refused("input_gone", "The bytes of this job were deleted before a worker took it.")
         if (job.input or {}).get("bytes", 0) > IN_MEMORY:
-            decoded = self._fetch_large(job.input_key, stages)
-        else:
-            with stages("store"):
-                data = self._blobs.get(job.input_key)
-            with stages("decode"):
-                decoded = decode(data, self._limits)
-        return crop(decoded, job.options["roi"]) if job.options.get("roi") else decoded
+            return self._fetch_large(job.input_key, stages)
+        with stages("store"):
+            data = self._blobs.get(job.input_key)
+        with stages("decode"):
+            return decode(data, self._limits)
 
     def _fetch_large(self, key: str, stages: Stages) -> Decoded:
         with scratch.file() as file:
@@ -102,11 +101,23 @@ class DenoiseWork:
             with stages("decode"):
                 return decode(f"/proc/self/fd/{file.fileno()}", self._limits)
 
+    def _denoiser(self, job: Job, decoded: Decoded) -> tuple[Denoiser, list[str]]:
+        """The model that the job asks for or that fits its image, and what the user should know of the choice."""
+        channels = decoded.pixels.shape[-1]
+        chosen = job.options.get("model")  # `job.model` is filled in for those who did not choose
+        if chosen is None and channels == 3 and not are_related(decoded.pixels[len(decoded.pixels) // 2]):
+            return self._models.for_job(None, job.tenant, 1), [_UNRELATED]
+        denoiser = self._models.for_job(job.model, job.tenant, channels)
+        return denoiser, _warnings(denoiser)
+
     def _compute(self, attempt: Attempt, decoded: Decoded, stages: Stages) -> Denoised:
         job = attempt.job
+        denoiser, remarks = self._denoiser(job, decoded)
+        decoded = replace(decoded, warnings=(*decoded.warnings, *remarks))
+        scalings = denoiser.scalings(decoded.pixels, job.options.get("normalize", "auto"))
+        if job.options.get("roi"):  # cut out last, so that a preview is what the whole result will be there
+            decoded = crop(decoded, job.options["roi"])
         noisy = decoded.pixels
-        denoiser = self._models.for_job(job.model, job.tenant, noisy.shape[-1])
-        decoded = replace(decoded, warnings=(*decoded.warnings, *_warnings(denoiser)))
         out = scratch.empty(noisy.shape, noisy.dtype)
 
         def on_page(done: int, total: int) -> None:
@@ -120,7 +131,7 @@ class DenoiseWork:
             pixels, report = denoiser.denoise_with_report(
                 noisy,
                 strength=job.options.get("strength", 1.0),
-                normalize=job.options.get("normalize", "auto"),
+                normalize=scalings,
                 on_tile=attempt.on_tile if len(noisy) == 1 else attempt.on_tile_of_page,
                 on_page=on_page,
                 out=out,
@@ -174,6 +185,12 @@ def _from_start(file: IO[bytes]) -> bytes | IO[bytes]:
         return file.getvalue()
     file.seek(0)
     return file
+
+
+_UNRELATED = (
+    "The three channels do not show one scene as a photograph's do, so each was denoised by itself; `model=base-rgb` "
+    "makes the model for photographs take them together."
+)
 
 
 def _warnings(denoiser: Denoiser) -> list[str]:

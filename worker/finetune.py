@@ -5,18 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from images.archive import ArchiveLimits
 from images.limits import Limits
 from model.errors import ModelError
 from model.errors import Stopped as TrainingStopped
 from model.finetune import FineTuneConfig, FineTuner, FineTuneResult
+from model.related import are_related
 from store import faults
 from store.blobs import Blobs, attempt_key, weights_key
 from store.ids import new_id
@@ -36,6 +39,9 @@ from worker.training_set import Gathering, TrainingSet
 FROM_SCRATCH = "none"
 POINTS_A_DOUBLING = 200
 """Progress is told every second at first and more rarely later, so that hours of training are a chart, not a flood."""
+
+LOOKED_AT = 8
+"""Images of a set whose channels are compared."""
 
 log = structlog.get_logger(__name__)
 
@@ -74,7 +80,7 @@ class FineTuneWork:
         with scratch_folder(self._settings.scratch_dir) as folder:
             with stages("validate"):
                 found = self._validate(attempt, folder)
-                base = self._base(attempt.job, found.channels, folder)
+                base = self._base(attempt.job, found, folder)
             with stages("train"):
                 result = self._train(attempt, found, base)
             with stages("publish"):
@@ -98,11 +104,13 @@ class FineTuneWork:
         log.info("set_validated", kept=found.kept, left_out=len(found.verdicts) - found.kept, pixels=found.pixels)
         return found
 
-    def _base(self, job: Job, channels: int, folder: Path) -> Base:
+    def _base(self, job: Job, found: TrainingSet, folder: Path) -> Base:
         """The model to start from. Raises Refused if it cannot take the images."""
+        channels = found.channels
         from_scratch = job.model == FROM_SCRATCH
         named = None if from_scratch else job.model
-        model = self._register.get(named, job.tenant) if named else self._register.default_for(channels)
+        fitting = channels if _show_one_scene(found.images) else 1
+        model = self._register.get(named, job.tenant) if named else self._register.default_for(fitting)
         if not model.fits(channels):
             raise Refused(
                 "base_does_not_fit",
@@ -206,6 +214,12 @@ class _Points:
 
 
 _IN_PROGRESS = ("phase", "step", "steps")
+
+
+def _show_one_scene(images: Sequence[NDArray[Any]]) -> bool:
+    """Whether in most of a set's images (C, H, W) the channels belong together; a few of them are looked at."""
+    some = [images[i] for i in np.unique(np.linspace(0, len(images) - 1, LOOKED_AT).astype(int))]
+    return 2 * sum(are_related(np.moveaxis(image, 0, -1)) for image in some) > len(some)
 
 
 def _name(job: Job) -> str:

@@ -40,6 +40,16 @@ def test_a_job_gives_image_report_and_picture(bench: Bench) -> None:
     assert bench.store.blobs.get(job.picture_key).startswith(b"\x89PNG")
 
 
+def test_channels_that_show_different_things_are_denoised_each_by_itself(bench: Bench) -> None:
+    one, other, third = (noisy(96, 96, seed=seed) for seed in range(3))
+    sent = np.stack([one, other[:, ::-1], third.T], -1)
+    job = bench.run(png(sent), model="base-rgb")  # as the gateway fills in for a file that says it is RGB
+    assert job.result is not None and job.result["model"] == "base-gray"
+    assert any("by itself" in warning for warning in job.result["warnings"])
+    job = bench.run(png(sent), model="base-rgb", options={"model": "base-rgb"})
+    assert job.result is not None and job.result["model"] == "base-rgb"
+
+
 def test_a_model_that_did_not_beat_its_base_says_so(bench: Bench) -> None:
     base = Denoiser.load("base-gray")
     data = weights.to_bytes(base.network, {"promoted": False})
@@ -54,6 +64,14 @@ def test_without_a_report_there_is_none(bench: Bench) -> None:
     job = bench.run(png(noisy()), options={"report": False})
     assert (job.state, job.report_key, job.picture_key) == (JobState.SUCCEEDED, None, None)
     assert [blob.key for blob in bench.store.blobs.below(f"jobs/{job.id}/1")] == [job.result_key]
+
+
+def test_a_preview_is_what_the_whole_result_is_there(bench: Bench) -> None:
+    sent = noisy(400, 600)
+    whole, part = (bench.run(png(sent), options=options) for options in ({}, {"roi": "0,0,300,300"}))
+    assert whole.result_key is not None and part.result_key is not None
+    pictures = [pixels_of(bench.store.blobs.get(key)) for key in (whole.result_key, part.result_key)]
+    assert np.array_equal(pictures[0][:200, :200], pictures[1][:200, :200])  # where the cut is out of sight
 
 
 def test_a_region_of_interest_is_cut_out(bench: Bench) -> None:
