@@ -234,7 +234,7 @@ class Denoiser:
         """Denoise one tile of `page` (H, W, c) into `out`, a view of the same shape."""
         window = tiling.read_window(page, place.window)
         unit = np.ascontiguousarray(scaling.to_unit(window).transpose(2, 0, 1))  # (c, h, w)
-        known = _within_reach(unit)
+        known, beyond = _known(unit)
         mean, variance = self._infer(known, evidence is not None)
         rows, columns = place.core
         rows = slice(rows.start, min(rows.stop, page.shape[0]))
@@ -245,8 +245,8 @@ class Denoiser:
             slice(place.inner[1].start, place.inner[1].start + columns.stop - columns.start),
         )
         residual = mean[inner] - known[inner]  # (c, h, w), what is added to the noisy pixels at full strength
-        beyond = None if known is unit else known[inner] != unit[inner]
         if beyond is not None:
+            beyond = beyond[inner]
             residual[beyond] = 0
         if evidence:
             assert variance is not None
@@ -385,12 +385,19 @@ _OTHER_BRIGHTNESS = (
 )
 
 
-def _within_reach(unit: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The values cut to what the networks know; the same array if all are. One hot pixel would spoil all about it."""
-    low, high = normalise.KNOWN
-    if low <= unit.min() and unit.max() <= high:
-        return unit
-    return np.clip(unit, np.float32(low), np.float32(high))
+def _known(unit: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
+    """The values cut to what the networks know, and which of them stay as they are; None if there are none.
+
+    One hot pixel would spoil all about it. What is cut off comes back with the result: of a bright star, whose noise is
+    taken out as if it were less bright, nothing is lost.
+    """
+    darkest, brightest = unit.min(), unit.max()
+    if normalise.KNOWN[0] <= darkest and brightest <= normalise.KNOWN[1]:
+        return unit, None
+    known = np.clip(unit, np.float32(normalise.KNOWN[0]), np.float32(normalise.KNOWN[1]))
+    if normalise.STAYING[0] <= darkest and brightest <= normalise.STAYING[1]:
+        return known, None
+    return known, (unit < normalise.STAYING[0]) | (unit > normalise.STAYING[1])
 
 
 def _add_in_place(pixels: Array, change: NDArray[np.float32]) -> None:

@@ -17,6 +17,7 @@ SAMPLED_BYTES = 1 << 28  # of a large stack, only so many bytes are touched: it 
 TAIL = 0.05  # percent of the pixels that may lie outside [0, 1] at either end
 SMALLEST_RANGE_8BIT = 16.0  # a flat 8-bit image must not have its rounding steps blown up to look like noise
 KNOWN = (-0.5, 2.0)  # normalised values that training showed the networks: 1 with the strongest noise on it, and 0
+STAYING = (-1.0, 4.0)  # beyond these is no brightness with noise on it but a hot pixel, a star, a mark: it stays
 OWN_RANGE = (-0.5, 1.5)  # where an image's percentiles may lie for a fine-tuned model's own normalisation to fit it
 FAR = 2.0  # a value this many ranges of all others away from them is a mark for "no data", not a brightness
 

@@ -35,9 +35,20 @@ class ReportView(BaseModel):
     )
     sigma: float = Field(description="Signal-independent (Gaussian) noise, normalised.", examples=[0.0004])
     alpha_native: float = Field(description="α in the units of the file.", examples=[2.57])
-    sigma_native: float = Field(description="σ in the units of the file.", examples=[0.1])
+    sigma_native: float = Field(
+        description="Noise std at `black_native`, in the units of the file: the variance of a value v is "
+        "`alpha_native`·(v − `black_native`) + `sigma_native`². The read noise only if `black_native` is the sensor's "
+        "dark level.",
+        examples=[0.1],
+    )
+    black_native: float = Field(
+        default=0.0, description="The darkest brightness of the image, or where its noise ends.", examples=[96.0]
+    )
     noise_std_in: float = Field(description="Noise std of the upload, normalised.", examples=[0.067])
-    noise_std_out: float = Field(description="Expected error left in the result, normalised.", examples=[0.013])
+    noise_std_out: float = Field(
+        description="Expected error left in the result, at the strength that was asked for, normalised.",
+        examples=[0.013],
+    )
     residual_mean: float = Field(description="Mean of upload minus result; 0 if unbiased.", examples=[0.0001])
     residual_std_ratio: float = Field(
         description="Std of the residual over that of the estimated noise; near 1 if it is noise that was taken out.",
@@ -50,6 +61,17 @@ class ReportView(BaseModel):
         description="Residual against result; 0 if no structure was taken.", examples=[0.01]
     )
     clipped_share: float = Field(description="Share of pixels at an end of the file's range.", examples=[0.0])
+    left_share: float = Field(
+        default=0.0,
+        description="Share of pixels so far outside the brightness of the others (hot pixels, marks for missing data) "
+        "that they came back as they were.",
+        examples=[0.0],
+    )
+    channels: list[dict[str, float]] = Field(
+        default=[],
+        description="Of an image whose channels were denoised each by itself, the noise of each; the report's own "
+        "numbers are then those of the channel with the most noise.",
+    )
     noise_curve: NoiseCurveView
     residual_histogram: HistogramView
     warnings: list[str] = Field(description="In plain words; empty when nothing is wrong.", examples=[[]])

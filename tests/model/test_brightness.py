@@ -58,6 +58,17 @@ def test_marks_for_missing_data_stay_and_do_not_set_the_scale(gray: Denoiser, ma
     assert any("left as they are" in warning for warning in report.warnings)
 
 
+def test_a_highlight_above_the_percentiles_keeps_its_brightness(gray: Denoiser) -> None:
+    """A star three times as bright as all else is no noise, and its noise is taken out nevertheless."""
+    y, x = np.mgrid[:128, :160]
+    clean = 100 + 80 * scene() + 500 * np.exp(-((x - 80) ** 2 + (y - 64) ** 2) / (2 * 3**2))
+    noisy = shot(1, image=clean)
+    out = gray.denoise(noisy)
+    star = np.hypot(x - 80, y - 64) < 6
+    assert out[star].mean() == pytest.approx(clean[star].mean(), rel=0.02)
+    assert rmse(out[star], clean[star]) < 1.2 * rmse(noisy[star], clean[star])
+
+
 def test_a_masked_corner_does_not_hide_the_rest(gray: Denoiser) -> None:
     """A large image is looked at all over, not in one corner."""
     clean = np.tile(scene(128, 128), (5, 5)) * 500 + 50
