@@ -143,12 +143,13 @@ def _autocorrelation(report: dict[str, Any]) -> Panel:
 def _findings(report: dict[str, Any]) -> list[tuple[str, str, str]]:
     """(name, value, meaning) of each number, in plain words."""
     lags = ", ".join(f"{value:+.3f}" for value in report["residual_autocorrelation"])
+    channels = len(report["channels"])
     return [
         (
-            "Noise before",
+            f"Noise, noisiest of {channels} channels" if channels else "Noise before",
             f"{100 * report['noise_std_in']:.2f} % of the range",
             f"alpha {report['alpha']:.5f}, sigma {report['sigma']:.5f}; in the file's units "
-            f"{report['alpha_native']:.4g} and {report['sigma_native']:.4g}",
+            f"{report['alpha_native']:.4g} and {report['sigma_native']:.4g} at brightness {report['black_native']:.4g}",
         ),
         ("Error left, estimated", f"{100 * report['noise_std_out']:.2f} % of the range", ""),
         ("Mean of what was taken out", f"{100 * report['residual_mean']:+.3f} %", "0 = the brightness did not move"),

@@ -19,7 +19,7 @@ def report(**changes: Any) -> dict[str, Any]:
     edges = np.linspace(-4, 4, 62)
     mean = np.linspace(0.1, 0.9, 20)
     return {
-        "alpha": 0.008, "sigma": 0.03, "alpha_native": 2.04, "sigma_native": 7.65,
+        "alpha": 0.008, "sigma": 0.03, "alpha_native": 2.04, "sigma_native": 7.65, "black_native": 3.0, "channels": [],
         "noise_std_in": 0.08, "noise_std_out": 0.02, "residual_mean": -0.0003, "residual_std_ratio": 1.01,
         "residual_autocorrelation": [0.01, -0.004, 0.002], "residual_signal_correlation": 0.01, "clipped_share": 0.002,
         "noise_curve": {

@@ -4,16 +4,24 @@ import { element, short } from "./elements.js";
 
 const percent = (value, digits = 2) => `${(100 * value).toFixed(digits)} %`;
 
+/** What a noise is: of the whole image, or of one of its channels. */
+function noise(of) {
+  const native = `in the file's units ${short(of.alpha_native)} and ${short(of.sigma_native)} at brightness ${short(of.black_native ?? 0)}`;
+  return [`${percent(of.noise_std_in)} of the range`, `α ${short(of.alpha)}, σ ${short(of.sigma)}; ${native}`];
+}
+
 function findings(report) {
-  const noise = report.alpha_native ?? report.alpha;
+  const channels = report.channels ?? [];
   return [
-    ["Noise before", `${percent(report.noise_std_in)} of the range`, `α ${short(report.alpha)}, σ ${short(report.sigma)}; in the file's units ${short(noise)} and ${short(report.sigma_native ?? report.sigma)}`],
+    [channels.length ? "Noise before, at most" : "Noise before", ...noise(report)],
+    ...channels.map((channel, index) => [`Channel ${index + 1}`, ...noise(channel)]),
     ["Error left, estimated", `${percent(report.noise_std_out)} of the range`, ""],
     ["Brightness moved by", percent(report.residual_mean, 3), "0 is unbiased"],
     ["Taken out over expected", report.residual_std_ratio.toFixed(3), "1: as much as there was noise"],
     ["Is it white?", report.residual_autocorrelation.map((value) => value.toFixed(3)).join(", "), "autocorrelation at 1, 2, 3 pixels; 0 is white noise"],
     ["Resembles the image", report.residual_signal_correlation.toFixed(3), "0: no structure was taken away"],
     ["Clipped pixels", percent(report.clipped_share), "noise there cannot be told"],
+    ...(report.left_share ? [["Left as they were", percent(report.left_share), "pixels far outside the brightness of the others"]] : []),
   ];
 }
 
