@@ -48,7 +48,9 @@ class Metadata:
 class Decoded:
     """Pixels (N, H, W, C), uint8, uint16 or float32, without alpha; alpha (N, H, W) in the file's depth, or None.
 
-    `restore` brings pixels back to the file's own sample type where that is none of the three.
+    `restore` brings pixels back to the file's own sample type where that is none of the three. `significant_bits` are
+    those of an integer sample where they are fewer than its type has (12 in 16), else None. `no_data` is the range of
+    samples that the file declares to hold none, in its own type.
     """
 
     pixels: Array
@@ -58,9 +60,23 @@ class Decoded:
     warnings: tuple[str, ...] = ()
     denoised_before: str | None = None
     exact: Array | None = None
+    significant_bits: int | None = None
+    no_data: tuple[float, float] | None = None
+
+    @property
+    def top(self) -> float | None:
+        """The greatest value that a sample of the file can have, as it stands in `pixels`; None where that is a float.
+
+        A pixel at `top` may have been clipped by the detector.
+        """
+        from images.samples import top
+
+        return top(np.dtype(self.info.dtype), self.significant_bits)
 
     def restore(self, pixels: Array, page: int | None = None) -> Array:
-        """Pixels in the file's sample type; samples that the model left alone come back bit-exact.
+        """Pixels in the file's sample type, within its significant bits.
+
+        Samples that the model left alone come back bit-exact, as do those that hold no data.
 
         With `page`, `pixels` are (1, H, W, C), that page alone.
         """
@@ -68,7 +84,8 @@ class Decoded:
 
         which = slice(None) if page is None else slice(page, page + 1)
         exact = None if self.exact is None else self.exact[which]
-        return from_working(pixels, np.dtype(self.info.dtype), self.pixels[which], exact)
+        dtype = np.dtype(self.info.dtype)
+        return from_working(pixels, dtype, self.pixels[which], exact, self.significant_bits, self.no_data)
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,8 @@ def _answer(request: Request, source: int, target: int) -> Reply:
             pixels=shared.place(decoded.pixels),
             alpha=shared.place(decoded.alpha),
             exact=shared.place(decoded.exact),
+            significant_bits=decoded.significant_bits,
+            no_data=decoded.no_data,
         )
     except ImageError as error:
         return Reply(error=(error.code, str(error)))

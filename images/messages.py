@@ -58,6 +58,8 @@ class Reply:
     pixels: Place | None = None
     alpha: Place | None = None
     exact: Place | None = None
+    significant_bits: int | None = None
+    no_data: tuple[float, float] | None = None
 
 
 _MESSAGES = {cls.__name__: cls for cls in (ImageInfo, Metadata, Limits, Place, Request, Reply)}
@@ -129,4 +131,6 @@ def assemble(reply: Reply, view: Callable[[Place], Array]) -> Decoded:
         warnings=reply.warnings,
         denoised_before=reply.denoised_before,
         exact=view(reply.exact) if reply.exact else None,
+        significant_bits=reply.significant_bits,
+        no_data=reply.no_data,
     )

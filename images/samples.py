@@ -2,7 +2,8 @@
 
 Signed 8 and 16 bit shift into the unsigned type of the same width (a bijection). 32-bit integers and float64 become
 float32; where that rounds, the exact samples are kept aside and used again wherever the model changed nothing.
-Samples that are not numbers (NaN, infinities: masks, dead pixels) are filled for the model and put back afterwards.
+Samples that hold no data (NaN, infinities, the value that a file declares for that: masks, dead pixels, padding) are
+filled for the model and put back afterwards. Results stay within a file's significant bits.
 """
 
 from __future__ import annotations
@@ -14,68 +15,153 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 _SHIFTED = {np.dtype("int8"): (np.uint8, 1 << 7), np.dtype("int16"): (np.uint16, 1 << 15)}
+NoData = tuple[float, float]
+"""The least and greatest sample, in the file's units, that a file declares to mean "nothing was measured here"."""
 WORKING = (np.dtype("uint8"), np.dtype("uint16"), np.dtype("float32"))
 
 
-def to_working(stored: Array) -> tuple[Array, Array | None, tuple[str, ...]]:
-    """(pixels for the model, exact samples to keep or None, warnings) of an (N, H, W, C) array of any real type."""
+def to_working(stored: Array, no_data: NoData | None = None) -> tuple[Array, Array | None, tuple[str, ...]]:
+    """(pixels for the model, exact samples to keep or None, warnings) of an (N, H, W, C) array of any real type.
+
+    Samples in the range `no_data`, ends included, count as holding none.
+    """
     stored = np.ascontiguousarray(stored, dtype=stored.dtype.newbyteorder("="))
-    pixels, exact, count = filled(stored)
-    return pixels, exact, fill_warning(count)
+    pixels, exact, count = filled(stored, no_data)
+    return pixels, exact, fill_warning(count, no_data)
 
 
-def filled(stored: Array) -> tuple[Array, Array | None, int]:
-    """As `to_working`, with the number of samples that are not numbers instead of the warning about them."""
+def filled(stored: Array, no_data: NoData | None = None) -> tuple[Array, Array | None, int]:
+    """As `to_working`, with the number of samples that hold no data instead of the warning about them."""
+    pixels, exact = _converted(stored)
+    bad = without_data(stored, no_data)
+    if bad is None or not bad.any():
+        return pixels, exact, 0
+    good = pixels[~bad]
+    middle = np.median(good) if good.size else _converted(np.zeros(1, stored.dtype))[0][0]
+    return np.where(bad, pixels.dtype.type(middle), pixels), stored, int(bad.sum())
+
+
+def _converted(stored: Array) -> tuple[Array, Array | None]:
+    """(samples in a working type, the exact ones if float32 rounds some)."""
     if stored.dtype == np.bool_:
-        return stored.astype(np.uint8) * np.uint8(255), None, 0
+        return stored.astype(np.uint8) * np.uint8(255), None
     if stored.dtype in _SHIFTED:
         unsigned, offset = _SHIFTED[stored.dtype]
-        return stored.view(unsigned) ^ unsigned(offset), None, 0
+        return stored.view(unsigned) ^ unsigned(offset), None
     if stored.dtype in WORKING[:2]:
-        return stored, None, 0
+        return stored, None
     with np.errstate(over="ignore"):
         pixels = stored.astype(np.float32)
-    bad = ~np.isfinite(pixels)
-    if not bad.any():
-        with np.errstate(invalid="ignore"):  # 2^31 and more, rounded up to float32, do not fit back
-            same = stored.dtype in (np.float32, np.float16) or np.array_equal(pixels.astype(stored.dtype), stored)
-        return pixels, None if same else stored, 0
-    good = pixels[~bad]
-    pixels = np.where(bad, np.float32(np.median(good)) if good.size else np.float32(0), pixels)
-    return pixels, stored, int(bad.sum())
+    with np.errstate(invalid="ignore"):  # 2^31 and more, rounded up to float32, do not fit back
+        same = stored.dtype in (np.float32, np.float16) or np.array_equal(pixels.astype(stored.dtype), stored)
+    return pixels, None if same else stored
 
 
-def fill_warning(count: int) -> tuple[str, ...]:
-    """What to say about `count` samples that are not numbers."""
-    return (f"{count:,} samples are not finite numbers; they come back as they were.",) if count else ()
+def without_data(stored: Array, no_data: NoData | None) -> NDArray[np.bool_] | None:
+    """Where samples hold no data: not finite as float32, or in the declared range; None where none can be."""
+    bad: NDArray[np.bool_] | None = None
+    if stored.dtype.kind == "f" and stored.dtype.itemsize < 8:
+        bad = ~np.isfinite(stored)
+    elif stored.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            bad = ~np.isfinite(stored.astype(np.float32))
+    if no_data is None or stored.dtype == np.bool_:
+        return bad
+    low, high = (stored.dtype.type(end) for end in no_data)
+    inside: NDArray[np.bool_] = (stored >= low) & (stored <= high)
+    return inside if bad is None else bad | inside
 
 
-def from_working(pixels: Array, dtype: np.dtype[Any], before: Array, exact: Array | None) -> Array:
-    """`pixels` in the file's `dtype`; where they equal `before` and exact samples were kept, those."""
+def declared(dtype: np.dtype[Any], first: float, last: float | None = None) -> NoData | None:
+    """The range that a file declares as no data, if samples of `dtype` can have these values; NaN needs no telling."""
+    ends = sorted((first, first if last is None else last))
+    if not np.isfinite(ends).all():
+        return None
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return (ends[0], ends[1]) if np.isfinite(np.array(ends, dtype)).all() else None
+    if any(end != int(end) for end in ends):
+        return None
+    low, high = int(ends[0]), int(ends[1])
+    return (low, high) if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max else None
+
+
+def fill_warning(count: int, no_data: NoData | None = None) -> tuple[str, ...]:
+    """What to say about `count` samples that hold no data."""
+    kind = "are not finite numbers" if no_data is None else "hold no data, as the file declares"
+    return (f"{count:,} samples {kind}; they come back as they were.",) if count else ()
+
+
+def bounds(dtype: np.dtype[Any], bits: int | None) -> tuple[int, int] | None:
+    """The least and greatest sample of an integer type with `bits` significant bits (None: all); floats have none."""
+    if dtype.kind not in "iu":
+        return None
+    bits = bits or 8 * dtype.itemsize
+    return (-(1 << bits - 1), (1 << bits - 1) - 1) if dtype.kind == "i" else (0, (1 << bits) - 1)
+
+
+def top(dtype: np.dtype[Any], bits: int | None) -> float | None:
+    """The greatest sample of `bounds` as it stands among working pixels."""
+    ends = bounds(dtype, bits)
+    if ends is None:
+        return None
+    if dtype in _SHIFTED:
+        return ends[1] + _SHIFTED[dtype][1]
+    return float(np.float32(ends[1])) if dtype.itemsize > 2 else ends[1]
+
+
+def from_working(
+    pixels: Array,
+    dtype: np.dtype[Any],
+    before: Array,
+    exact: Array | None,
+    bits: int | None = None,
+    no_data: NoData | None = None,
+) -> Array:
+    """`pixels` in the file's `dtype`, within its significant `bits`.
+
+    Where they equal `before`, they are what the file had: the exact samples, if some were kept.
+    """
+    restored = unconverted(pixels, dtype)
+    ends = bounds(dtype, bits)
+    if bits is not None and ends is not None:
+        restored = np.where(pixels == before, restored, np.clip(restored, *ends))
+    if exact is None:
+        return restored
+    unchanged = pixels == before
+    bad = without_data(exact, no_data)
+    return np.where(unchanged if bad is None else unchanged | bad, exact.astype(dtype, copy=False), restored)
+
+
+def unconverted(pixels: Array, dtype: np.dtype[Any]) -> Array:
+    """The inverse of `_converted`, up to rounding."""
     if dtype in _SHIFTED:
         unsigned, offset = _SHIFTED[dtype]
         restored: Array = (pixels ^ unsigned(offset)).view(dtype)
         return restored
     if dtype.kind in "iu" and dtype.itemsize > 2:
-        bounds = np.iinfo(dtype)
-        restored = np.clip(np.rint(pixels.astype(np.float64)), bounds.min, bounds.max).astype(dtype)
-    else:
-        restored = pixels.astype(dtype, copy=False)
-    if exact is not None:
-        unchanged = (pixels == before) | ~np.isfinite(exact.astype(np.float64, copy=False))
-        restored = np.where(unchanged, exact.astype(dtype, copy=False), restored)
-    return restored
+        ends = np.iinfo(dtype)
+        return np.clip(np.rint(pixels.astype(np.float64)), ends.min, ends.max).astype(dtype)
+    return pixels.astype(dtype, copy=False)
 
 
-def flipped(stored: Array, bits: int) -> Array:
-    """Integers with dark and light exchanged, its own inverse; floats as they are.
+def flipped(stored: Array, bits: int | None) -> Array:
+    """Integers of `bits` significant bits (None: all) with dark and light exchanged, its own inverse; floats stay.
 
     For files in which large means dark: noise grows with light, so the model must see light as large.
     """
-    if stored.dtype.kind == "u" and 8 < bits < 8 * stored.itemsize:
-        top: Array = stored.dtype.type((1 << bits) - 1) - stored
-        return top
+    if stored.dtype.kind == "u" and bits is not None:
+        inverse: Array = stored.dtype.type((1 << bits) - 1) - stored
+        return inverse
     return ~stored if stored.dtype.kind in "iu" else stored
+
+
+def flipped_range(no_data: NoData | None, dtype: np.dtype[Any], bits: int | None) -> NoData | None:
+    """The range `no_data` after `flipped`; a range that it tears apart is none."""
+    if no_data is None or dtype.kind not in "iu":
+        return no_data
+    ends = flipped(np.array(no_data, dtype), bits)
+    return (int(ends[1]), int(ends[0])) if ends[1] <= ends[0] else None
 
 
 def scaled_up(samples: Array, bits: int) -> Array:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from images import scratch
 from images.limits import MIB
-from images.samples import fill_warning, filled
+from images.samples import NoData, fill_warning, filled, unconverted
 
 Array = NDArray[Any]
 Allocate = Callable[[tuple[int, ...], Any], Array]
@@ -20,17 +20,17 @@ _RELEASE_AFTER = 64 * MIB
 class WorkingStack:
     """As `images.samples.to_working` on a whole stack, in arrays from `allocate`.
 
-    Samples that are not numbers are filled with the median of their page. Pages must come in order, all of one type.
+    Samples that hold no data are filled with the median of their page. Pages must come in order, all of one type.
 
     Attributes:
         pixels: (N, H, W, C) uint8, uint16 or float32.
         alpha: (N, H, W) in the file's type, or None.
-        exact: (N, H, W, C) samples as stored where float32 rounds some of them, or None.
+        exact: (N, H, W, C) samples as stored where pixels do not tell some of them (rounded, filled), or None.
         dtype: NumPy's name of the file's sample type.
     """
 
-    def __init__(self, frames: int, allocate: Allocate) -> None:
-        self._frames, self._allocate = frames, allocate
+    def __init__(self, frames: int, allocate: Allocate, no_data: NoData | None = None) -> None:
+        self._frames, self._allocate, self._no_data = frames, allocate, no_data
         self._pixels: Array | None = None
         self._filled = self._since = 0
         self.alpha: Array | None = None
@@ -44,12 +44,12 @@ class WorkingStack:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        return fill_warning(self._filled)
+        return fill_warning(self._filled, self._no_data)
 
     def put(self, index: int, colours: Array, alpha: Array | None) -> None:
         """Add page `index`: colours (H, W, C) of any real type, alpha (H, W)."""
         colours = np.ascontiguousarray(colours, dtype=colours.dtype.newbyteorder("="))
-        pixels, exact, count = filled(colours)
+        pixels, exact, count = filled(colours, self._no_data)
         self._filled += count
         if self._pixels is None:
             self.dtype = colours.dtype.name
@@ -70,7 +70,7 @@ class WorkingStack:
         if self.exact is None:
             self.exact = self._allocate((self._frames, *stored.shape), stored.dtype)
             for earlier in range(index):  # had none, so their pixels are exact
-                self.exact[earlier] = self.pixels[earlier].astype(stored.dtype)
+                self.exact[earlier] = unconverted(self.pixels[earlier], stored.dtype)
         self.exact[index] = stored
 
     def _let_go(self, size: int) -> None:

@@ -22,7 +22,7 @@ from images.decoded import Decoded, Metadata
 from images.errors import BrokenImage, UnsupportedFormat
 from images.info import ImageInfo
 from images.limits import Limits
-from images.samples import flipped, to_working
+from images.samples import NoData, declared, flipped, flipped_range, to_working
 from images.source import Source
 
 Array = NDArray[Any]
@@ -43,7 +43,11 @@ def decode(source: Source, info: ImageInfo, limits: Limits) -> Decoded:
     dataset = pydicom.dcmread(io.BytesIO(raw), force=False)
     stored = _pixels(dataset, info)
     inverse = dataset.get("PhotometricInterpretation", "") == "MONOCHROME1"
-    pixels, exact, warnings = to_working(flipped(stored, info.bits) if inverse else stored)
+    bits = _significant_bits(info)
+    no_data = _padding(dataset, stored.dtype) if info.channels == 1 else None
+    if inverse:
+        stored, no_data = flipped(stored, bits), flipped_range(no_data, stored.dtype, bits)
+    pixels, exact, warnings = to_working(stored, no_data)
     del dataset.PixelData
     buffer = io.BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
@@ -51,8 +55,35 @@ def decode(source: Source, info: ImageInfo, limits: Limits) -> Decoded:
     native = {"dataset": buffer.getvalue(), "inverse": inverse}
     before = str(dataset.get(_DERIVATION, ""))
     return Decoded(
-        pixels, None, info, Metadata(native=native), warnings, denoised_before=notes.find(before), exact=exact
+        pixels,
+        None,
+        info,
+        Metadata(native=native),
+        warnings,
+        denoised_before=notes.find(before),
+        exact=exact,
+        significant_bits=bits,
+        no_data=no_data,
     )
+
+
+def _significant_bits(info: ImageInfo) -> int | None:
+    """BitsStored where that is fewer than BitsAllocated."""
+    return info.bits if 0 < info.bits < 8 * np.dtype(info.dtype).itemsize else None
+
+
+def _padding(dataset: pydicom.Dataset, dtype: np.dtype[Any]) -> NoData | None:
+    """The values around the image that mean nothing (PS3.3 C.7.5.1.1.2): one, or a range."""
+    value = dataset.get("PixelPaddingValue")
+    limit = dataset.get("PixelPaddingRangeLimit", value)
+    if not isinstance(value, int) or not isinstance(limit, int):
+        return None
+    return declared(dtype, _as_stored(value, dtype), _as_stored(limit, dtype))
+
+
+def _as_stored(value: int, dtype: np.dtype[Any]) -> int:
+    """`value` with its sign: some writers give that of signed pixels as unsigned (63536 for -2000)."""
+    return value - (1 << 16) if dtype == np.int16 and value > np.iinfo(np.int16).max else value
 
 
 def _pixels(dataset: pydicom.Dataset, info: ImageInfo) -> Array:
@@ -96,7 +127,7 @@ def encode(stored: Array, metadata: Metadata, info: ImageInfo, note: str | None)
         raise UnsupportedFormat("DICOM is written for a DICOM image only, with its metadata; choose tiff.")
     dataset = pydicom.dcmread(io.BytesIO(native["dataset"]))
     if native["inverse"]:
-        stored = flipped(stored, dataset.BitsStored)
+        stored = flipped(stored, _significant_bits(info))
     if native.get("safe"):
         for name in _PERSONAL:
             if name in dataset:

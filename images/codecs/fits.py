@@ -1,11 +1,12 @@
 """FITS images. The file comes back as it was, every card and every other unit, with the first image's data replaced.
 
 Integers are denoised as stored (BSCALE and BZERO stay in the header and keep their meaning); the usual trick for
-unsigned 16 bit, BZERO = 32768, is exactly the shift that `images.samples` makes. NaN pixels stay NaN.
+unsigned 16 bit, BZERO = 32768, is exactly the shift that `images.samples` makes. NaN and BLANK pixels stay so.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import IO, Any
 
@@ -18,6 +19,7 @@ from images.errors import UnsupportedFormat
 from images.headers import fits as header
 from images.info import ImageInfo
 from images.limits import Limits
+from images.samples import NoData, declared
 from images.source import Source
 from images.working_stack import Allocate, WorkingStack
 
@@ -33,7 +35,8 @@ def decode(source: Source, info: ImageInfo, limits: Limits) -> Decoded:
 def decode_stack(source: Source, info: ImageInfo, limits: Limits, allocate: Allocate) -> Decoded:
     """As `decode`, read page by page into memory from `allocate`."""
     unit = header.image_unit(source)
-    stack = WorkingStack(info.frames, allocate)
+    no_data = _blank(unit)
+    stack = WorkingStack(info.frames, allocate, no_data)
     size = unit.size // info.frames
     for index in range(info.frames):
         page = np.frombuffer(source.read(unit.data + index * size, size), _TYPES[unit.bitpix])
@@ -55,7 +58,14 @@ def decode_stack(source: Source, info: ImageInfo, limits: Limits, allocate: Allo
         stack.warnings,
         denoised_before=notes.find(history),
         exact=stack.exact,
+        no_data=no_data,
     )
+
+
+def _blank(unit: header.Unit) -> NoData | None:
+    """The value of pixels without data: integers have a card for it, floats have NaN."""
+    value = unit.number("BLANK", math.nan)
+    return declared(np.dtype(_TYPES[unit.bitpix]).newbyteorder("="), value) if unit.bitpix > 0 else None
 
 
 def write(

@@ -27,7 +27,7 @@ from images.headers import tiff as header
 from images.headers.tiff import Page, Shape, Tiff
 from images.info import ImageInfo
 from images.limits import Limits
-from images.samples import flipped
+from images.samples import NoData, declared, flipped, flipped_range
 from images.source import Source
 from images.working_stack import Allocate, WorkingStack
 
@@ -49,14 +49,14 @@ def decode_stack(source: Source, info: ImageInfo, limits: Limits, allocate: Allo
     """All pages as one stack (N, H, W, C) in memory from `allocate`, read page by page."""
     tiff = Tiff(source, limits)
     pages, shape, skipped = header.stack_pages(tiff)
-    stack = WorkingStack(info.frames, allocate)
+    bits, inverse = _significant_bits(shape), shape.photometric == _WHITE_IS_ZERO
+    no_data = _no_data(tiff, pages[0], shape)
+    stack = WorkingStack(info.frames, allocate, no_data)
     try:
         for index, plane in enumerate(_planes(source, tiff, pages, shape, info)):
             colours = plane[..., : info.channels]
-            inverse = shape.photometric == _WHITE_IS_ZERO
-            stack.put(
-                index, flipped(colours, shape.bits) if inverse else colours, plane[..., -1] if info.has_alpha else None
-            )
+            alpha = plane[..., -1] if info.has_alpha else None
+            stack.put(index, flipped(colours, bits) if inverse else colours, alpha)
     except ImageError:
         raise
     except Exception as error:
@@ -69,7 +69,30 @@ def decode_stack(source: Source, info: ImageInfo, limits: Limits, allocate: Allo
         warnings=stack.warnings + _remarks(tiff, pages[0], shape, skipped),
         denoised_before=notes.find(tiff.raw(pages[0], header.SOFTWARE), tiff.raw(pages[0], header.DESCRIPTION)),
         exact=stack.exact,
+        significant_bits=bits,
+        no_data=no_data,
     )
+
+
+def _significant_bits(shape: Shape) -> int | None:
+    """9 to 15 of 16 bits and the like; fewer than 8 are spread over 8."""
+    dtype = np.dtype(shape.dtype)
+    fewer = dtype.kind == "u" and shape.photometric != _PALETTE and 8 < shape.bits < 8 * dtype.itemsize
+    return shape.bits if fewer else None
+
+
+def _no_data(tiff: Tiff, page: Page, shape: Shape) -> NoData | None:
+    """The value that GDAL's tag gives for pixels without data, as it stands once white is large."""
+    text = tiff.raw(page, tagging.GDAL_NO_DATA)[:64].strip(b"\0 ").decode("latin-1")
+    if not text or shape.photometric == _PALETTE or shape.bits < 8:  # of an index, or of bits that are spread
+        return None
+    try:
+        value = float(text) if not text.lstrip("+-").isdigit() else int(text)
+    except ValueError:
+        return None
+    dtype = np.dtype(shape.dtype)
+    found = declared(dtype, value)
+    return flipped_range(found, dtype, _significant_bits(shape)) if shape.photometric == _WHITE_IS_ZERO else found
 
 
 def _remarks(tiff: Tiff, page: Page, shape: Shape, skipped: int) -> tuple[str, ...]:
@@ -243,6 +266,7 @@ def _layout(tiff: Tiff, page: Page, shape: Shape) -> dict[str, Any]:
         "extra": tiff.values(page, header.EXTRA_SAMPLES, ()),
         "alpha": header.alpha_samples(tiff, page, shape),
         "bits": shape.bits,
+        "significant": _significant_bits(shape),
     }
 
 
@@ -274,7 +298,8 @@ def write(
         for index, page in enumerate(pages):
             if layout["photometric"] == _WHITE_IS_ZERO:
                 colours = page.shape[2] - layout["alpha"]
-                page = np.concatenate([flipped(page[..., :colours], layout["bits"]), page[..., colours:]], axis=2)
+                light = flipped(page[..., :colours], layout["significant"])
+                page = np.concatenate([light, page[..., colours:]], axis=2)
             writer.write(_arranged(page, layout), **_options(native, layout, page, index, note))
     tagging.add_directories(file, native["directories"])
     file.seek(0, io.SEEK_END)
@@ -353,6 +378,7 @@ def _foreign(metadata: Metadata, info: ImageInfo) -> dict[str, Any]:
         "extra": (2,) if info.has_alpha else (),
         "alpha": int(info.has_alpha),
         "bits": 8 * np.dtype(info.dtype).itemsize,
+        "significant": None,
     }
     directories = tagging.exif_directories(metadata.exif)
     return {

@@ -19,6 +19,7 @@ Tags = list[tuple[int, int, bytes]]
 Directories = dict[int, Tags]
 COLOR_MAP, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, PREDICTOR = 320, 282, 283, 296, 317
 XMP, ICC, EXIF_IFD, GPS_IFD, INTEROP_IFD, MAX_SAMPLE = 700, 34675, 34665, 34853, 40965, 281
+GDAL_NO_DATA = 42113
 DIRECTORIES = {EXIF_IFD: "ExifTag", GPS_IFD: "GPSTag"}
 # Tags that say how pixels lie in the file, or that tifffile writes from its arguments: never copied.
 _REWRITTEN = {
