@@ -24,6 +24,7 @@ from images.source import Source
 from images.working_stack import Allocate, WorkingStack
 
 Array = NDArray[Any]
+_SUMS = ("CHECKSUM", "DATASUM ")  # of the data that came in; optional, and wrong would be worse than absent
 _TYPES = {8: ">u1", 16: ">i2", 32: ">i4", -32: ">f4", -64: ">f8"}
 
 
@@ -43,7 +44,7 @@ def decode_stack(source: Source, info: ImageInfo, limits: Limits, allocate: Allo
         stack.put(index, page.reshape(info.height, info.width, 1), None)
     native: dict[str, Any] = {
         "before": source.read(0, unit.start),
-        "cards": list(unit.cards),
+        "cards": [card for card in unit.cards if not card.startswith(_SUMS)],
         "after": source.read(min(unit.end, source.size), max(0, source.size - unit.end)),
         "size": unit.size,
         "type": _TYPES[unit.bitpix],
@@ -55,7 +56,7 @@ def decode_stack(source: Source, info: ImageInfo, limits: Limits, allocate: Allo
         None,
         info,
         Metadata(native=native),
-        stack.warnings,
+        stack.warnings + _remarks(header.images_after(source, unit)),
         denoised_before=notes.find(history),
         exact=stack.exact,
         no_data=no_data,
@@ -66,6 +67,10 @@ def _blank(unit: header.Unit) -> NoData | None:
     """The value of pixels without data: integers have a card for it, floats have NaN."""
     value = unit.number("BLANK", math.nan)
     return declared(np.dtype(_TYPES[unit.bitpix]).newbyteorder("="), value) if unit.bitpix > 0 else None
+
+
+def _remarks(others: int) -> tuple[str, ...]:
+    return (f"Only the file's first image was denoised; {others} more came back as they were.",) if others else ()
 
 
 def write(

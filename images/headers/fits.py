@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from images.errors import BrokenImage, ImageTooLarge, UnsupportedFormat
+from images.errors import BrokenImage, ImageError, ImageTooLarge, UnsupportedFormat
 from images.info import ImageInfo
 from images.limits import Limits
 from images.source import Source
@@ -18,13 +18,14 @@ _MAX_UNITS = 64
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One header and its data: cards in order, where both lie, and the array's axes (fastest last)."""
+    """One header and its data: cards in order, where both lie, the array's axes (fastest last); `heap` bytes follow."""
 
     cards: tuple[str, ...]
     start: int
     data: int
     bitpix: int
     shape: tuple[int, ...]
+    heap: int = 0
 
     @property
     def size(self) -> int:
@@ -35,7 +36,17 @@ class Unit:
 
     @property
     def end(self) -> int:
-        return self.data + -(-self.size // BLOCK) * BLOCK
+        return self.data + -(-(self.size + self.heap) // BLOCK) * BLOCK
+
+    @property
+    def is_image(self) -> bool:
+        """An array of at least two axes, uncompressed."""
+        return len(self.shape) >= 2 and all(self.shape) and self.extension in ("", "IMAGE")
+
+    @property
+    def extension(self) -> str:
+        """The kind of an extension; nothing for the primary unit."""
+        return _value(self.cards, "XTENSION").strip("' ")
 
     def number(self, key: str, default: float) -> float:
         """A card's value as a number."""
@@ -75,9 +86,8 @@ def _described(cards: tuple[str, ...], start: int, data: int) -> Unit:
     if any(axis < 0 for axis in shape):
         raise BrokenImage("The FITS header gives an axis of negative length.")
     found = Unit(cards, start, data, int(_number(_value(cards, "BITPIX"), 0)), shape)
-    if _value(cards, "XTENSION").strip("' ") not in ("", "IMAGE"):
-        extra = int(_number(_value(cards, "PCOUNT"), 0))
-        return Unit(cards, start, data + max(extra, 0), found.bitpix, shape)  # a table: only its length matters
+    if found.extension not in ("", "IMAGE"):  # a table: only its length matters
+        return replace(found, heap=max(0, int(_number(_value(cards, "PCOUNT"), 0))))
     return found
 
 
@@ -88,11 +98,25 @@ def image_unit(source: Source) -> Unit:
         if start + BLOCK > source.size:
             break
         found = unit(source, start)
-        table = _value(found.cards, "XTENSION").strip("' ") not in ("", "IMAGE")
-        if len(found.shape) >= 2 and not table and all(found.shape):
+        if found.is_image:
             return found
         start = found.end
     raise UnsupportedFormat("The FITS file holds no image; compressed images and tables are not read.")
+
+
+def images_after(source: Source, first: Unit) -> int:
+    """Images in the units behind `first`, compressed ones too, as far as their headers can be read."""
+    found, start = 0, first.end
+    for _ in range(_MAX_UNITS):
+        if start + BLOCK > source.size:
+            break
+        try:
+            following = unit(source, start)
+        except (ImageError, ValueError, OverflowError):
+            break
+        found += following.is_image or _value(following.cards, "ZIMAGE") == "T"
+        start = following.end
+    return found
 
 
 def read(source: Source, limits: Limits) -> ImageInfo:
