@@ -36,6 +36,7 @@ _COMPRESSIONS = {1: None, 5: "lzw", 8: "zlib", 32946: "zlib", 32773: "packbits",
 _PREDICTABLE = {"lzw", "zlib", "zstd", "lzma"}
 _WHITE_IS_ZERO, _PALETTE, _SEPARATED, _YCBCR = 0, 3, 5, 6
 _OVER_4_GB = (1 << 32) - (1 << 25)
+_PLANES = ("npy", "dng", "raw")  # whose channels are no colours that the file names
 _LZW, _JPEG, _JPEG_START = 5, (6, 7), b"\xff\xd8"
 _JPEG_SLACK = 1 << 16  # some writers pad strips to whole blocks
 
@@ -49,6 +50,7 @@ def decode_stack(source: Source, info: ImageInfo, limits: Limits, allocate: Allo
     """All pages as one stack (N, H, W, C) in memory from `allocate`, read page by page."""
     tiff = Tiff(source, limits)
     pages, shape, skipped = header.stack_pages(tiff)
+    skipped += sum(header.sub_images(page) for page in pages)
     bits, inverse = _significant_bits(shape), shape.photometric == _WHITE_IS_ZERO
     no_data = _no_data(tiff, pages[0], shape)
     stack = WorkingStack(info.frames, allocate, no_data)
@@ -236,6 +238,7 @@ def _metadata(tiff: Tiff, pages: list[Page], shape: Shape, limits: Limits) -> Me
         "big": tiff.big,
         "pages": [tagging.copied_tags(tiff, page) for page in pages],
         "directories": [tagging.sub_directories(tiff, page) for page in pages],
+        "size": (shape.width, shape.height),
         "resolutions": [_resolution(tiff, page) for page in pages],
         "layout": _layout(tiff, first, shape),
     }
@@ -291,6 +294,8 @@ def write(
             "directories": [{c: t for c, t in d.items() if c != tagging.GPS_IFD} for d in native["directories"]]
         }
         native["pages"] = [[tag for tag in tags if tag[0] != tagging.XMP or metadata.xmp] for tags in native["pages"]]
+    if native.get("size", (info.width, info.height)) != (info.width, info.height):
+        native = native | {"pages": [tagging.resized(tags, info.width, info.height) for tags in native["pages"]]}
     layout = native["layout"]
     with tifffile.TiffWriter(
         _Nameless(file), bigtiff=native["big"] or size > _OVER_4_GB, byteorder=native["order"]
@@ -374,7 +379,7 @@ def _foreign(metadata: Metadata, info: ImageInfo) -> dict[str, Any]:
         "tile": None,
         "rows": None,
         "separate": False,
-        "photometric": {3: 2, 4: _SEPARATED}.get(info.channels, 1),
+        "photometric": 1 if info.format in _PLANES else {3: 2, 4: _SEPARATED}.get(info.channels, 1),
         "extra": (2,) if info.has_alpha else (),
         "alpha": int(info.has_alpha),
         "bits": 8 * np.dtype(info.dtype).itemsize,

@@ -6,6 +6,8 @@ tifffile writes no sub-directories of this kind, so they are appended to the fin
 from __future__ import annotations
 
 import io
+import json
+import re
 import struct
 from typing import IO, Any
 
@@ -20,6 +22,7 @@ Directories = dict[int, Tags]
 COLOR_MAP, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, PREDICTOR = 320, 282, 283, 296, 317
 XMP, ICC, EXIF_IFD, GPS_IFD, INTEROP_IFD, MAX_SAMPLE = 700, 34675, 34665, 34853, 40965, 281
 GDAL_NO_DATA = 42113
+_PIXELS = re.compile(rb"<(?:\w+:)?Pixels\b[^>]*>")
 DIRECTORIES = {EXIF_IFD: "ExifTag", GPS_IFD: "GPSTag"}
 # Tags that say how pixels lie in the file, or that tifffile writes from its arguments: never copied.
 _REWRITTEN = {
@@ -79,6 +82,35 @@ def noted(tags: Tags, note: str | None) -> Tags:
     software = next((data for code, kind, data in tags if code == header.SOFTWARE and kind == 2), b"").rstrip(b"\0")
     text = (software + b"; " if software else b"") + note.encode("ascii", "replace")
     return [tag for tag in tags if tag[0] != header.SOFTWARE] + [(header.SOFTWARE, 2, text + b"\0")]
+
+
+def resized(tags: Tags, width: int, height: int) -> Tags:
+    """The tags of a crop: OME-XML and tifffile's own description give its size, or readers take it for damaged."""
+    return [
+        (code, kind, _resized(data, width, height) if code == header.DESCRIPTION else data) for code, kind, data in tags
+    ]
+
+
+def _resized(description: bytes, width: int, height: int) -> bytes:
+    if description.startswith(b'{"shape":'):
+        return _resized_shape(description, width, height)
+
+    def edit(match: re.Match[bytes]) -> bytes:
+        found = re.sub(rb"""\bSizeX=["']\d+["']""", b'SizeX="%d"' % width, match[0])
+        return re.sub(rb"""\bSizeY=["']\d+["']""", b'SizeY="%d"' % height, found)
+
+    return _PIXELS.sub(edit, description)
+
+
+def _resized_shape(description: bytes, width: int, height: int) -> bytes:
+    """tifffile's JSON: the sizes stand where "axes" has X and Y; without axes it is dropped, being of no use."""
+    try:
+        found = json.loads(description.rstrip(b"\0"))
+        sizes = {"X": width, "Y": height}
+        found["shape"] = [sizes.get(axis, size) for axis, size in zip(found["axes"], found["shape"], strict=True)]
+    except (ValueError, KeyError, TypeError):
+        return b"\0"
+    return json.dumps(found).encode() + b"\0"
 
 
 def add_directories(file: IO[bytes], directories: list[Directories]) -> None:

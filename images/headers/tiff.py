@@ -27,6 +27,8 @@ _MAX_TAGS_OF_ALL_PAGES = 500_000
 _MAX_SEGMENTS = 1_000_000  # strips or tiles of a page
 _MAX_SEGMENTS_OF_ALL_PAGES = 8_000_000
 CFA, LINEAR_RAW = 32803, 34892
+_YCBCR, _CIELAB = 6, 8
+_MADE_RGB = {6, 7, 34892, 34927, 50001}  # decoders of JPEG and WebP turn YCbCr into RGB, others leave it
 _COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 4: 1, 5: 4, 6: 3, 8: 3, 9: 3, 10: 3, CFA: 1, LINEAR_RAW: 3}
 
 
@@ -180,9 +182,26 @@ def shape_of(tiff: Tiff, page: Page) -> Shape:
         raise BrokenImage("The TIFF file has a page without a valid size.")
     if shape.photometric not in _COLOURS:
         raise UnsupportedFormat(f"This TIFF's colours are of a kind ({shape.photometric}) that is not read.")
+    _check_colours(tiff, page, shape)
     if not shape.dtype:
         raise UnsupportedFormat(f"This TIFF holds {shape.bits}-bit samples of a kind that is not read (complex, odd).")
     return shape
+
+
+def _check_colours(tiff: Tiff, page: Page, shape: Shape) -> None:
+    """Refuse samples that are no amounts of light (gray, RGB, inks): their noise is not what a model knows."""
+    if shape.photometric == _CIELAB:
+        kind = "CIELab"
+    elif shape.photometric == _YCBCR and tiff.number(page, COMPRESSION, 1) not in _MADE_RGB:
+        kind = "YCbCr (other than JPEG's)"
+    else:
+        return
+    raise UnsupportedFormat(f"This TIFF's colours are {kind}, which is not read; convert it to RGB or grayscale first.")
+
+
+def sub_images(page: Page) -> int:
+    """Images in sub-directories: the reduced copies of a pyramid."""
+    return page.tags[SUB_IFDS].count if SUB_IFDS in page.tags else 0
 
 
 def check_layout(tiff: Tiff, page: Page, shape: Shape) -> None:
