@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from images.decode import decode_here
 from images.decoded import Keep
 from images.encode import encode
 from tests.images import files
+from worker.crop import crop
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = (
@@ -207,7 +209,7 @@ def test_nobody_denoises_twice_unknowingly(kind: str) -> None:
 def test_note_joins_an_xmp_packet_without_breaking_it() -> None:
     import xml.etree.ElementTree as ElementTree
 
-    joined = notes.into_xmp(XMP, 'denoised by Blind2Sound, model "a<b>&c"')
+    joined = notes.into_xmp(XMP, 'denoised by the Blind2Sound service, model "a<b>&c"')
     assert ElementTree.fromstring(joined.decode()).find(".//{*}Description") is not None
     assert b'xmp:Rating="4"' in joined
     ElementTree.fromstring(notes.into_xmp(b"", NOTE).decode())
@@ -220,3 +222,87 @@ def test_damaged_exif_is_left_alone(damage: bytes) -> None:
     assert exif_block.orientation(damage) == 1
     for edit in (exif_block.without_gps, exif_block.without_thumbnail, exif_block.upright):
         assert edit(damage) == damage
+
+
+def fits_units(*kinds: str) -> bytes:
+    """A FITS file of these units: `empty` primary, `image`s, a `table` with a heap."""
+    parts = []
+    for kind in kinds:
+        data, shape = b"", ["NAXIS   =                    0"]
+        if kind == "image":
+            data = files.noise((9, 8), "int16").astype(">i2").tobytes()
+            shape = [
+                "NAXIS   =                    2",
+                "NAXIS1  =                    8",
+                "NAXIS2  =                    9",
+            ]
+        elif kind == "table":  # 2,800 bytes of rows and 200 of heap: two blocks
+            data = bytes(3000)
+            shape = [
+                "NAXIS   =                    2",
+                "NAXIS1  =                  100",
+                "NAXIS2  =                   28",
+            ]
+            shape += ["PCOUNT  =                  200"]
+        start = "SIMPLE  =                    T" if not parts else "XTENSION= 'IMAGE   '"
+        start = "XTENSION= 'BINTABLE'" if kind == "table" else start
+        cards = [start, f"BITPIX  = {8 if kind == 'table' else 16:>20}", *shape, "END"]
+        parts.append("".join(card.ljust(80) for card in cards).ljust(2880).encode() + data + bytes(-len(data) % 2880))
+    return b"".join(parts)
+
+
+def test_fits_says_which_images_were_left() -> None:
+    data = fits_units("empty", "table", "image", "image", "table", "image")
+    decoded = decode_here(data)
+    assert decoded.info.bits == 16
+    assert decoded.warnings == ("Only the file's first image was denoised; 2 more came back as they were.",)
+    assert encode(decoded, decoded.pixels).data == data
+    assert not decode_here(fits_units("image", "table")).warnings
+    assert decode_here(data[: -2880 * 2] + b"XTENSION= rubbish".ljust(5760)).warnings[0].endswith("as they were.")
+
+
+def test_fits_checksums_of_the_noisy_data_go() -> None:
+    cards = ["DATASUM = '1234567890'", "CHECKSUM= 'abcdefghijklmnop'", "BUNIT   = 'ADU     '"]
+    decoded = decode_here(files.fits(files.noise((9, 8), "int16"), *cards))
+    head = encode(decoded, decoded.pixels, note=NOTE).data[:2880]
+    assert b"CHECKSUM" not in head and b"DATASUM" not in head
+    assert b"BUNIT   = 'ADU" in head and NOTE.encode() in head
+
+
+def test_a_pyramid_says_that_its_copies_are_left_out() -> None:
+    pixels, buffer = files.noise((64, 64), "uint16"), io.BytesIO()
+    with tifffile.TiffWriter(buffer, ome=True) as writer:
+        writer.write(pixels, subifds=2, metadata={"axes": "YX"})
+        writer.write(pixels[::2, ::2], subfiletype=1)
+        writer.write(pixels[::4, ::4], subfiletype=1)
+    decoded = decode_here(buffer.getvalue())
+    assert decoded.warnings == ("2 reduced copies or masks inside the file were left out of the result.",)
+    with tifffile.TiffFile(io.BytesIO(encode(decoded, decoded.pixels).data)) as result:
+        assert len(result.series[0].levels) == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"ome": True, "metadata": {"axes": "TCYX", "PhysicalSizeX": 0.13, "PhysicalSizeY": 0.14}},
+        {"imagej": True, "metadata": {"axes": "TCYX"}},
+        {"metadata": {"axes": "TCYX"}},
+        {"metadata": None},
+    ],
+    ids=["ome", "imagej", "tifffile", "plain"],
+)
+def test_a_crop_of_a_stack_tells_its_own_size(options: dict[str, Any]) -> None:
+    stack = files.noise((2, 3, 40, 50), "uint16")
+    data = files.tiff(stack if options["metadata"] else stack[0], photometric="minisblack", **options)
+    decoded = crop(decode_here(data), "10,20,32,16")
+    with tifffile.TiffFile(io.BytesIO(encode(decoded, decoded.pixels).data)) as result:
+        expected = (stack if options["metadata"] else stack[0])[..., 20:36, 10:42]
+        assert result.series[0].axes == ("TCYX" if options["metadata"] else "IYX")
+        np.testing.assert_array_equal(result.series[0].asarray(), expected)
+        if result.is_ome:
+            assert 'PhysicalSizeX="0.13"' in (result.ome_metadata or "")
+
+
+def test_the_note_of_earlier_versions_is_known_too() -> None:
+    assert notes.find("Scope 9; denoised by Blind2Sound, model base-rgb") == "denoised by Blind2Sound, model base-rgb"
+    assert notes.find(f"Scope 9; {NOTE}") == NOTE == "denoised by the Blind2Sound service, model base-rgb"

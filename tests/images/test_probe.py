@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
+from images.decode import decode_here
 from images.errors import BrokenImage, ImageTooLarge, UnsupportedFormat
 from images.info import ImageInfo
 from images.limits import Limits
@@ -144,3 +148,24 @@ def test_probe_imports_no_codec() -> None:
 def test_bits_of_a_multichannel_tiff() -> None:
     info = probe(files.tiff(files.noise((20, 30, 7), "uint16"), photometric="minisblack", planarconfig="contig"))
     assert (info.channels, info.has_alpha, info.dtype) == (7, False, np.dtype("uint16").name)
+
+
+@pytest.mark.parametrize(
+    ("photometric", "options", "words"),
+    [
+        ("cielab", {}, "CIELab"),
+        ("ycbcr", {"subsampling": (1, 1)}, "YCbCr"),
+        ("ycbcr", {"compression": "zlib"}, "YCbCr"),
+    ],
+)
+def test_samples_that_are_no_light_are_refused_with_the_way_out(photometric: str, options: Any, words: str) -> None:
+    with pytest.raises(UnsupportedFormat, match=f"{words}.*convert it to RGB or grayscale"):
+        probe(files.tiff(files.smooth(), photometric=photometric, **options))
+
+
+@pytest.mark.parametrize("subsampling", [(1, 1), (2, 2)])
+def test_the_ycbcr_of_jpeg_is_read_as_rgb(subsampling: tuple[int, int]) -> None:
+    data = files.tiff(files.smooth(), photometric="rgb", compression="jpeg", subsampling=subsampling)
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        assert file.pages[0].aspage().photometric == tifffile.PHOTOMETRIC.YCBCR
+    assert np.abs(decode_here(data).pixels[0].astype(int) - files.smooth()).mean() < 5

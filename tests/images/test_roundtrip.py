@@ -146,7 +146,7 @@ def test_dicom(shape: tuple[int, ...], dtype: str, inverse: bool, seed: int) -> 
 @pytest.mark.parametrize("shape", [(64, 96), (65, 97)])
 def test_dng_opens_in_a_raw_developer(shape: tuple[int, int]) -> None:
     mosaic = 256 + files.noise(shape, "uint16") % 16000
-    decoded, data = trip(files.dng(mosaic), note="denoised by Blind2Sound, model base-gray")
+    decoded, data = trip(files.dng(mosaic), note="denoised by the Blind2Sound service, model base-gray")
     assert decoded.pixels.shape == (1, (shape[0] + 1) // 2, (shape[1] + 1) // 2, 4)
     np.testing.assert_array_equal(decoded.pixels[0, :, :, 0], mosaic[::2, ::2])
     with rawpy.imread(io.BytesIO(data)) as result, rawpy.imread(io.BytesIO(files.dng(mosaic))) as source:
@@ -273,3 +273,31 @@ def test_other_lossless_formats_hold_the_same_pixels(target: str) -> None:
     pixels = files.noise((20, 30, 4))
     _, data = trip(files.png(pixels), output_format=target)
     np.testing.assert_array_equal(whole(decode_here(data))[0], pixels)
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_planes_of_unknown_meaning_are_no_colours_in_a_tiff(channels: int) -> None:
+    pixels = files.noise((9, 8, channels), "uint16")
+    _, data = trip(files.npy(pixels), output_format="tiff")
+    with tifffile.TiffFile(io.BytesIO(data)) as result:
+        page = result.pages[0].aspage()
+        assert (page.photometric, page.extrasamples) == (tifffile.PHOTOMETRIC.MINISBLACK, (0,) * (channels - 1))
+        np.testing.assert_array_equal(page.asarray(), pixels)
+    np.testing.assert_array_equal(whole(decode_here(data))[0], pixels)
+
+
+def test_a_mosaic_s_planes_are_no_inks_in_a_tiff() -> None:
+    _, data = trip(files.dng(256 + files.noise((64, 96), "uint16") % 16000), output_format="tiff")
+    with tifffile.TiffFile(io.BytesIO(data)) as result:
+        assert result.pages[0].aspage().photometric == tifffile.PHOTOMETRIC.MINISBLACK
+
+
+@pytest.mark.parametrize(
+    ("pixels", "target", "name"), [(files.smooth(), "JPEG", "RGB"), (files.smooth(channels=4), "JPEG", "SEPARATED")]
+)
+def test_colours_that_the_source_names_stay_colours_in_a_tiff(pixels: files.Array, target: str, name: str) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels, "RGB" if name == "RGB" else "CMYK").save(buffer, target)
+    _, data = trip(buffer.getvalue(), output_format="tiff")
+    with tifffile.TiffFile(io.BytesIO(data)) as result:
+        assert result.pages[0].aspage().photometric == tifffile.PHOTOMETRIC[name]
