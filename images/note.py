@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-MARK = "denoised by Blind2Sound"
-_FOUND = re.compile(rb"denoised by Blind2Sound[ -~]{0,200}")
+MARK = "denoised by the Blind2Sound service"
+"""The program, not the method: how a model was trained stands on its card."""
+_FOUND = re.compile(rb"denoised by (?:the )?Blind2Sound[ -~]{0,200}")  # without "the" in files of before 2026-11-23
 
 
 def find(*fields: bytes | str) -> str | None:

@@ -64,7 +64,7 @@ def one_input(data: bytes) -> None:
     """Probe, decode and encode `data`; only an `ImageError` may come of it."""
     try:
         decoded = decode_here(data, LIMITS)
-        encode(decoded, decoded.pixels, metadata="safe", note="denoised by Blind2Sound, model fuzz")
+        encode(decoded, decoded.pixels, metadata="safe", note="denoised by the Blind2Sound service, model fuzz")
     except ImageError:
         return
 
