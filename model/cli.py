@@ -12,9 +12,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from model import config, weights
+from model import config, image_file, weights
 from model import noise as noise_range
-from model.data import Pixels, image_files, read_pixels, read_training_set, write_pixels
+from model.data import Pixels, image_files, read_training_set
 from model.denoiser import Denoiser, base_model_for, estimate_with_spread
 from model.errors import ModelError
 from model.evaluate import against_clean, against_reference
@@ -44,16 +44,17 @@ def denoise(
     normalize: Annotated[str, typer.Option(help="auto, dtype or none.")] = "auto",
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
 ) -> None:
-    """Denoise images; size, type and bit depth stay."""
+    """Denoise images; size, pages, type, bit depth and transparency stay, or the file is refused."""
     files = image_files(source) if source.is_dir() else [source]
     if source.is_dir():
         target.mkdir(parents=True, exist_ok=True)
     denoisers = _Denoisers(model, device)
     for path in files:
-        pixels = read_pixels(path)
-        out, report = denoisers.for_pixels(pixels).denoise_with_report(pixels, strength=strength, normalize=normalize)
+        image = image_file.read(path)
+        denoiser = denoisers.for_pixels(image.pixels)
+        out, report = denoiser.denoise_with_report(image.pixels, strength=strength, normalize=normalize)
         destination = target / path.name if source.is_dir() or target.is_dir() else target
-        write_pixels(destination, out)
+        image_file.write(destination, image.with_pixels(out))
         assert report is not None
         screen.print(f"{path.name}: alpha {report.alpha:.4g}, sigma {report.sigma:.4g} -> {destination}")
         for warning in report.warnings:
@@ -71,7 +72,10 @@ def estimate(
     """Estimate the Poisson-Gaussian noise: gain alpha and read noise sigma, with their spread over crops."""
     denoisers = _Denoisers(model, "auto")
     for path in image_files(source) if source.is_dir() else [source]:
-        pixels = read_pixels(path)
+        pages = image_file.read(path).pixels
+        pixels = pages[0]
+        if len(pages) > 1:
+            screen.print(f"{path.name}: the noise of the first of {len(pages)} pages")
         found = estimate_with_spread(denoisers.for_pixels(pixels), pixels, normalize, crops)
         if as_json:
             typer.echo(json.dumps({"file": path.name} | found))

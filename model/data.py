@@ -130,22 +130,3 @@ class CropSampler:
             out = out * np.float32(rng.uniform(0.2, 1.0))
         out = np.rot90(out, int(rng.integers(4)), axes=(1, 2))
         return np.ascontiguousarray(out[:, :, ::-1] if rng.random() < 0.5 else out)
-
-
-def write_pixels(path: Path, pixels: Pixels) -> None:
-    """Save pixels in the format of the path's suffix, every bit of them.
-
-    Raises:
-        ValueError: the format cannot hold this type of pixel.
-    """
-    suffix = path.suffix.lower()
-    if suffix == ".npy":
-        np.save(path, pixels)
-    elif suffix in (".tif", ".tiff"):
-        tifffile.imwrite(
-            path, pixels, photometric="rgb" if pixels.ndim == 3 and pixels.shape[-1] == 3 else "minisblack"
-        )
-    elif pixels.dtype == np.uint8 or (pixels.dtype == np.uint16 and pixels.ndim == 2 and suffix == ".png"):
-        Image.fromarray(pixels).save(path)
-    else:
-        raise ValueError(f"{suffix} cannot hold {pixels.dtype} pixels of shape {pixels.shape}: write a .tif instead")
