@@ -50,7 +50,8 @@ class Decoded:
 
     `restore` brings pixels back to the file's own sample type where that is none of the three. `significant_bits` are
     those of an integer sample where they are fewer than its type has (12 in 16), else None. `no_data` is the range of
-    samples that the file declares to hold none, in its own type.
+    samples that the file declares to hold none, in its own type. `page_channels` is the channel of each page where
+    pages are channels of a microscope.
     """
 
     pixels: Array
@@ -62,6 +63,7 @@ class Decoded:
     exact: Array | None = None
     significant_bits: int | None = None
     no_data: tuple[float, float] | None = None
+    page_channels: tuple[int, ...] | None = None
 
     @property
     def top(self) -> float | None:

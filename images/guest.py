@@ -91,6 +91,7 @@ def _answer(request: Request, source: int, target: int) -> Reply:
             exact=shared.place(decoded.exact),
             significant_bits=decoded.significant_bits,
             no_data=decoded.no_data,
+            page_channels=decoded.page_channels,
         )
     except ImageError as error:
         return Reply(error=(error.code, str(error)))

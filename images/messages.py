@@ -60,6 +60,7 @@ class Reply:
     exact: Place | None = None
     significant_bits: int | None = None
     no_data: tuple[float, float] | None = None
+    page_channels: tuple[int, ...] | None = None
 
 
 _MESSAGES = {cls.__name__: cls for cls in (ImageInfo, Metadata, Limits, Place, Request, Reply)}
@@ -133,4 +134,5 @@ def assemble(reply: Reply, view: Callable[[Place], Array]) -> Decoded:
         exact=view(reply.exact) if reply.exact else None,
         significant_bits=reply.significant_bits,
         no_data=reply.no_data,
+        page_channels=reply.page_channels,
     )

@@ -17,7 +17,7 @@ IMAGE = {"schema": {"type": "string", "contentMediaType": "application/octet-str
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/tiff")
 RESULT_TYPES = (*IMAGE_TYPES, "application/octet-stream")
 DESCRIPTION = """
-Denoising as a service: send a noisy image, get it back clean. No clean example is ever needed.
+Denoising as a service: send a noisy image, get it back clean. You need no clean example.
 
 Every error is `application/problem+json` (RFC 9457): a stable `type`, a `detail` that names the remedy, and the
 `request_id` under which the server logged it. Times are UTC. Every route also answers under `/v1`.

@@ -114,7 +114,7 @@ class DenoiseWork:
         job = attempt.job
         denoiser, remarks = self._denoiser(job, decoded)
         decoded = replace(decoded, warnings=(*decoded.warnings, *remarks))
-        scalings = denoiser.scalings(decoded.pixels, job.options.get("normalize", "auto"))
+        scalings = denoiser.scalings(decoded.pixels, job.options.get("normalize", "auto"), decoded.page_channels)
         if job.options.get("roi"):  # cut out last, so that a preview is what the whole result will be there
             decoded = crop(decoded, job.options["roi"])
         noisy = decoded.pixels
@@ -132,6 +132,8 @@ class DenoiseWork:
                 noisy,
                 strength=job.options.get("strength", 1.0),
                 normalize=scalings,
+                page_channels=decoded.page_channels,
+                top=None if decoded.top is None else int(decoded.top),
                 on_tile=attempt.on_tile if len(noisy) == 1 else attempt.on_tile_of_page,
                 on_page=on_page,
                 out=out,

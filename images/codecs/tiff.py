@@ -27,6 +27,7 @@ from images.headers import tiff as header
 from images.headers.tiff import Page, Shape, Tiff
 from images.info import ImageInfo
 from images.limits import Limits
+from images.page_channels import page_channels
 from images.samples import NoData, declared, flipped, flipped_range
 from images.source import Source
 from images.working_stack import Allocate, WorkingStack
@@ -53,6 +54,7 @@ def decode_stack(source: Source, info: ImageInfo, limits: Limits, allocate: Allo
     skipped += sum(header.sub_images(page) for page in pages)
     bits, inverse = _significant_bits(shape), shape.photometric == _WHITE_IS_ZERO
     no_data = _no_data(tiff, pages[0], shape)
+    text = tiff.raw(pages[0], header.DESCRIPTION)
     stack = WorkingStack(info.frames, allocate, no_data)
     try:
         for index, plane in enumerate(_planes(source, tiff, pages, shape, info)):
@@ -69,8 +71,9 @@ def decode_stack(source: Source, info: ImageInfo, limits: Limits, allocate: Allo
         info=replace(info, dtype=stack.dtype),
         metadata=_metadata(tiff, pages, shape, limits),
         warnings=stack.warnings + _remarks(tiff, pages[0], shape, skipped),
-        denoised_before=notes.find(tiff.raw(pages[0], header.SOFTWARE), tiff.raw(pages[0], header.DESCRIPTION)),
+        denoised_before=notes.find(tiff.raw(pages[0], header.SOFTWARE), text),
         exact=stack.exact,
+        page_channels=page_channels(text.decode("utf-8", "replace"), info.frames),
         significant_bits=bits,
         no_data=no_data,
     )

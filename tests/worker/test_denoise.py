@@ -66,6 +66,30 @@ def test_without_a_report_there_is_none(bench: Bench) -> None:
     assert [blob.key for blob in bench.store.blobs.below(f"jobs/{job.id}/1")] == [job.result_key]
 
 
+def test_channels_that_are_pages_are_denoised_each_by_itself(bench: Bench) -> None:
+    bright, dim = (np.random.default_rng(seed).poisson(noisy() * float(gain)) for seed, gain in ((0, 100), (1, 1)))
+    file = io.BytesIO()
+    pages = np.stack([bright, dim]).astype(np.uint16)
+    tifffile.imwrite(file, pages, ome=True, photometric="minisblack", metadata={"axes": "CYX"})
+    job = bench.run(file.getvalue())
+    assert job.report_key is not None
+    report = json.loads(bench.store.blobs.get(job.report_key))
+    assert len(report["channels"]) == 2
+    assert report["channels"][0]["black_native"] > 10 * report["channels"][1]["black_native"]
+
+
+def test_saturation_of_a_12_bit_file_is_seen(bench: Bench) -> None:
+    pixels = np.minimum(noisy(64, 64).astype(np.uint16) * 25, 4095)
+    file = io.BytesIO()
+    tifffile.imwrite(file, pixels)
+    job = bench.run(file.getvalue())
+    assert job.report_key is not None
+    report = json.loads(bench.store.blobs.get(job.report_key))
+    assert (
+        report["clipped_share"] == pytest.approx((pixels == 4095).mean(), abs=1e-4) and report["clipped_share"] > 0.05
+    )
+
+
 def test_a_preview_is_what_the_whole_result_is_there(bench: Bench) -> None:
     sent = noisy(400, 600)
     whole, part = (bench.run(png(sent), options=options) for options in ({}, {"roi": "0,0,300,300"}))
