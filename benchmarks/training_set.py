@@ -74,7 +74,7 @@ def main() -> None:
         validated = time.monotonic() - started
         decoder = [round(peak_mib(child)) for child in children(os.getpid())]
         assert found.kept == count, found.verdicts[0]
-        tuner = FineTuner(FineTuneConfig("base-gray", 1, None, options.steps), found.images, found.release)
+        tuner = FineTuner(FineTuneConfig("base-gray", 1, None, options.steps), found.images, found.release, found.files)
         tuner.run(on_point=lambda point: found.release())
         print(f"{count} files, {count * bytes_each / 1e9:.1f} GB: validated in {validated:.0f} s, "
               f"{tuner.trainer.step} steps in {tuner.trainer.elapsed:.0f} s; "

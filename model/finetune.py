@@ -25,16 +25,15 @@ from model.config import ObjectiveConfig, TrainConfig, estimator_preset
 from model.data import Pixels
 from model.denoiser import Denoiser
 from model.errors import InvalidOption, Stopped
-from model.heldout import HeldOut, Scores, Split, Verdict, judge, split
+from model.heldout import FEWEST, HeldOut, Scores, Verdict, judge
 from model.networks import DenoiserNetwork, build_denoiser
 from model.noise_lines import NoiseLines
 from model.normalise import Normalisation
+from model.split import Split, split
 from model.trainer import StepStats, Trainer
 
 EVALUATE_EVERY = 100  # steps
-SCORE_CROPS = 24
 PATIENCE = 6  # evaluations without a better score after which the training ends
-PREVIEWS = 3
 POINT_SECONDS = 1.0
 CALIBRATION_BATCHES = 32
 SAMPLED_PIXELS = 1 << 22  # of the whole set, to find its normalisation
@@ -83,6 +82,7 @@ class FineTuneResult:
         noise: alpha, sigma, black of the set in normalised units, and the curve they were fitted to.
         history: points of the training that carry a score.
         previews: held-out crops (noisy, base, fine-tuned), each (H, W, C) in normalised units.
+        doubt: why the held-out part could not tell, whatever the scores; None if it could.
     """
 
     weights: bytes
@@ -92,6 +92,7 @@ class FineTuneResult:
     noise: dict[str, Any]
     history: list[dict[str, Any]]
     previews: list[Preview]
+    doubt: str | None = None
 
 
 class FineTuner:
@@ -101,14 +102,17 @@ class FineTuner:
         config: the run.
         images: (C, H, W) each, integers or floats; memory-mapped files will do, since only crops are read.
         after_read: called whenever a part of the set has been read, so that its owner can let go of mapped pages.
+        groups: which file each image came from (pages of a stack, channels); None: each from its own. Images of one
+            file are never trained on and judged by at the same place.
 
     Raises:
         InvalidOption: the base does not fit the channels, or there is no budget.
     """
 
     def __init__(
-        self, config: FineTuneConfig, images: Sequence[Pixels], after_read: Callable[[], None] = lambda: None
-    ) -> None:
+        self, config: FineTuneConfig, images: Sequence[Pixels], after_read: Callable[[], None] = lambda: None,
+        groups: Sequence[int] | None = None,
+    ) -> None:  # fmt: skip
         if config.threads:
             torch.set_num_threads(config.threads)
         self.config = config
@@ -123,20 +127,17 @@ class FineTuner:
             raise InvalidOption("a training needs a budget: give max_minutes, max_steps or both")
         self.scaling = _normalisation(images, after_read)
         self.lines = NoiseLines(self.base, images, self.scaling, after_read)
-        self.split: Split = split(images, config.seed)
+        self.split: Split = split(images, config.seed, groups)
         kept = self.split.training_indices
         self.trainer = Trainer(
             self._train_config(), self.split.training, self.base.device,
             start_from=None if config.from_scratch else self.base.network,
             scaling=self.scaling, noise_line=lambda i: self.lines[kept[i]],
         )  # fmt: skip
-        held = self.split
-        self.held_out = HeldOut(
-            held.held_out, [self.lines[i] for i in held.held_out_indices], self.scaling, config.seed
-        )
+        self.held_out = HeldOut(self.split, self.lines.__getitem__, self.scaling, config.seed)
         self.best: dict[str, Tensor] = _copy(self.base.network)
         self.best_step = 0
-        self.base_score = self.held_out.psnr(self.base.network, SCORE_CROPS)
+        self.base_score = self.held_out.choosing.psnr(self.base.network)
         self.best_score = self.base_score
         self.history: list[dict[str, Any]] = [{"step": 0, "score": _short(self.base_score)}]
 
@@ -203,7 +204,7 @@ class FineTuner:
         )  # fmt: skip
 
     def _evaluate(self) -> None:
-        score = self.held_out.psnr(self.trainer.published(), SCORE_CROPS)
+        score = self.held_out.choosing.psnr(self.trainer.published())
         self.history.append({"step": self.trainer.step, "score": _short(score)})
         if score > self.best_score:
             self.best_score, self.best_step, self.best = score, self.trainer.step, _copy(self.trainer.published())
@@ -236,14 +237,15 @@ class FineTuner:
         tuned = self.best_network()
         if self.best_step:
             self._calibrate(tuned)
-        before, after = self.held_out.scores(self.base.network), self.held_out.scores(tuned)
+        before, after = self.held_out.judging.scores(self.base.network), self.held_out.judging.scores(tuned)
         verdict = judge(before, after)
         scores = _flat(before, after, verdict)
         noise = self._noise()
         card = self._card(verdict, scores, noise)
         return FineTuneResult(
-            weights.to_bytes(tuned, card), card, verdict.promoted, scores, noise, self.history, self._previews(tuned)
-        )
+            weights.to_bytes(tuned, card), card, verdict.promoted, scores, noise, self.history, self._previews(tuned),
+            _doubt(verdict),
+        )  # fmt: skip
 
     @torch.no_grad()
     def _calibrate(self, tuned: DenoiserNetwork) -> None:
@@ -288,7 +290,7 @@ class FineTuner:
     @torch.inference_mode()
     def _previews(self, tuned: DenoiserNetwork) -> list[Preview]:
         shown = []
-        for noisy, _ in self.held_out.crops[:PREVIEWS]:
+        for noisy in self.held_out.previews:
             at_device = noisy.to(self.base.device)
             images = (noisy, self.base.network(at_device)[0].cpu(), tuned(at_device)[0].cpu())
             first, second, third = (image[0].permute(1, 2, 0).numpy() for image in images)
@@ -313,9 +315,19 @@ def _copy(network: DenoiserNetwork) -> dict[str, Tensor]:
     return {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
 
 
+def _doubt(verdict: Verdict) -> str | None:
+    if verdict.clusters >= FEWEST:
+        return None
+    return (
+        f"The held-out part of the set has {verdict.clusters} places that do not overlap, and telling a gain from "
+        f"chance takes {FEWEST}"
+    )
+
+
 def _flat(before: Scores, after: Scores, verdict: Verdict) -> dict[str, float]:
     named = {"base": before.psnr, "finetuned": after.psnr, "gain_db": verdict.gain_db}
     named |= {"standard_errors": verdict.certainty, "likelihood_standard_errors": verdict.likelihood_certainty}
+    named["independent_parts"] = verdict.clusters
     for prefix, scores in (("base", before), ("finetuned", after)):
         named |= {f"{prefix}_{k}": v for k, v in scores.to_dict().items() if k != "psnr"}
     return {k: _short(v) for k, v in named.items()}

@@ -138,8 +138,8 @@ class FineTuneWork:
         attempt.enter("training", Progress(0, options["max_steps"], "step"))
         checkpoints = Checkpoints(self._blobs, attempt.job.id)
         try:
-            images = found.images if base.model.channels == found.channels else found.planes()
-            tuner = FineTuner(config, images, after_read=found.release)
+            images, files = found.for_channels(base.model.channels)
+            tuner = FineTuner(config, images, after_read=found.release, groups=files)
             if newest := checkpoints.newest():
                 tuner.restore(newest)
                 log.info("training_resumed")
@@ -268,7 +268,9 @@ def _report(job: Job, found: TrainingSet, base: Base, result: FineTuneResult, mo
 def _warnings(found: TrainingSet, result: FineTuneResult) -> list[str]:
     left_out = len(found.verdicts) - found.kept
     warnings = []
-    if not result.promoted:
+    if result.doubt:
+        warnings.append(f"{result.doubt}, so the new model was not promoted: use the base, or send more images.")
+    elif not result.promoted:
         warnings.append(
             "The new model did not beat its base on images that it did not learn from: use the base, or send more "
             "images and train longer."

@@ -60,9 +60,13 @@ class Verdict:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """What is left to learn from: images (C, H, W) of one channel count and type, views of one mapped file."""
+    """What is left to learn from: images (C, H, W) of one channel count and type, views of one mapped file.
+
+    `files` tells which of the verdicts' files each image is a page of.
+    """
 
     images: list[Array]
+    files: list[int]
     channels: int
     dtype: str
     pixels: int
@@ -77,9 +81,15 @@ class TrainingSet:
         """Let go of the pages that were read: they stay on disk, and memory stays small however long it trains."""
         self.mapped.madvise(mmap.MADV_DONTNEED)
 
-    def planes(self) -> list[Array]:
-        """Each channel as an image (1, H, W) of its own: for a model that looks at one channel."""
-        return [image[channel : channel + 1] for image in self.images for channel in range(self.channels)]
+    def for_channels(self, channels: int) -> tuple[list[Array], list[int]]:
+        """The images and the file of each, as a model of so many channels takes them.
+
+        Each channel is an image (1, H, W) of its own where the model looks at one and the images have more.
+        """
+        if channels == self.channels:
+            return self.images, self.files
+        planes = [image[channel : channel + 1] for image in self.images for channel in range(self.channels)]
+        return planes, [file for file in self.files for _ in range(self.channels)]
 
 
 @dataclass
@@ -89,6 +99,7 @@ class _Kind:
     file: IO[bytes]
     path: Path
     shapes: list[tuple[int, ...]] = field(default_factory=list)
+    files: list[int] = field(default_factory=list)
     pixels: int = 0
 
 
@@ -137,7 +148,8 @@ class Gathering:
         mapped = mmap.mmap(kind.file.fileno(), 0, access=mmap.ACCESS_READ)
         mapped.madvise(mmap.MADV_RANDOM)
         kind.file.close()
-        return TrainingSet(_views(mapped, kind.shapes, chosen[1]), *chosen, kind.pixels, self._verdicts, mapped)
+        images = _views(mapped, kind.shapes, chosen[1])
+        return TrainingSet(images, kind.files, *chosen, kind.pixels, self._verdicts, mapped)
 
     def close(self) -> None:
         """Close the files; the folder's owner removes them."""
@@ -217,6 +229,7 @@ class Gathering:
             image = np.ascontiguousarray(np.moveaxis(frame, -1, 0))  # (H, W, C) -> (C, H, W)
             kind.file.write(image.data)
             kind.shapes.append(image.shape)
+            kind.files.append(len(self._verdicts))  # where this file's verdict will be
             kind.pixels += image.shape[1] * image.shape[2]
 
     def _close_others(self, chosen: tuple[int, str]) -> None:

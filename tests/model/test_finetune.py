@@ -12,7 +12,7 @@ from model.data import Pixels
 from model.denoiser import Denoiser
 from model.errors import InvalidOption, Stopped
 from model.finetune import FineTuneConfig, FineTuner
-from model.heldout import Scores, judge, split
+from model.heldout import Scores, judge
 from model.noise import PoissonGaussian
 
 
@@ -121,18 +121,16 @@ def test_promotion_needs_two_witnesses_and_more_than_chance() -> None:
     assert not promoted(0.9, 30.4, ratio=0.88, base_ratio=0.94)  # more noise left in than by the base
 
 
-def test_small_sets_hold_out_a_strip_of_each_image_and_never_train_on_it() -> None:
-    images = noisy_set(3)
-    parts = split(images, 0)
-    for i, (kept, held) in enumerate(zip(parts.training, parts.held_out, strict=True)):
-        assert np.array_equal(np.concatenate([kept, held], 1), images[i])
-        assert held.shape[1] >= 12
+def test_a_set_too_small_to_judge_says_so() -> None:
+    result = FineTuner(config(), noisy_set(1, 64)).run()
+    assert not result.promoted and result.doubt and "places that do not overlap" in result.doubt
 
 
-def test_large_sets_hold_out_whole_images() -> None:
-    parts = split(noisy_set(20), 5)
-    assert sorted(parts.training_indices + parts.held_out_indices) == list(range(20))
-    assert len(parts.held_out) == 4
+def test_files_of_many_pages_stay_whole() -> None:
+    groups = [image // 3 for image in range(30)]
+    tuner = FineTuner(config(), noisy_set(30), groups=groups)
+    held = {groups[i] for i in tuner.split.held_out_indices}
+    assert len(held) == 2 and not held & {groups[i] for i in tuner.split.training_indices}
 
 
 def test_a_base_of_other_channels_is_refused() -> None:

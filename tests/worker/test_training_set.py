@@ -98,7 +98,19 @@ def test_frames_of_a_stack_are_images_and_channels_come_first(gather: Callable[.
     coloured = gather({f"{n}.png": png(np.roll(rgb, n, axis=0)) for n in range(4)})
     assert coloured.channels == 3 and coloured.images[0].shape == (3, 70, 90)
     np.testing.assert_array_equal(coloured.images[0][1], rgb[..., 1])
-    assert [plane.shape for plane in coloured.planes()] == [(1, 70, 90)] * 12
+    planes, files = coloured.for_channels(1)
+    assert [plane.shape for plane in planes] == [(1, 70, 90)] * 12
+    assert [files.count(file) for file in dict.fromkeys(files)] == [3] * 4
+    images, files = coloured.for_channels(3)
+    assert images is coloured.images and len(set(files)) == 4
+
+
+def test_every_image_knows_its_file(gather: Callable[..., TrainingSet]) -> None:
+    stacks = [np.stack([field(10 * n + page) for page in range(n)]) for n in (2, 3)]
+    files = {f"{len(stack)}.tif": tiff(stack, photometric="minisblack") for stack in stacks}
+    found = gather({"words.txt": b"not an image", **files, "again.png": png(field(20)), "last.png": png(field(1))})
+    names = [found.verdicts[file].name for file in found.files]
+    assert names == ["2.tif"] * 2 + ["3.tif"] * 3 + ["last.png"]
 
 
 def test_a_verdict_for_each_file_that_is_no_good(gather: Callable[..., TrainingSet]) -> None:

@@ -1,0 +1,120 @@
+"""The verdict's statistics: crops do not overlap, errors mean what they say, what chose a model does not judge it."""
+
+import copy
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from model.data import Pixels
+from model.denoiser import Denoiser
+from model.heldout import ENOUGH, FEWEST, Crops, HeldOut, Scores, judge
+from model.networks import DenoiserNetwork
+from model.noise import PoissonGaussian
+from model.normalise import Normalisation
+from model.split import split
+
+LEVEL = PoissonGaussian(0.05, 0.03)
+LINE = np.array([[0.05, 0.03**2, 1e-4, 0.0]], np.float32)
+
+
+def textures(count: int, seed: int, height: int = 96, width: int = 96) -> list[Pixels]:
+    """Noisy blocks of several sizes: alike everywhere, so that a gain at one place says something of all."""
+    rng = np.random.default_rng(seed)
+    sizes = [(4, 4), (8, 8), (16, 16)]
+    clean = sum(
+        np.kron(rng.random((count, 1, height // a, width // b)), np.ones((1, 1, a, b))) / len(sizes) for a, b in sizes
+    )
+    return list(LEVEL.add(np.asarray(clean, np.float32), rng))
+
+
+def held_out(images: Sequence[Pixels], seed: int = 0, groups: Sequence[int] | None = None) -> HeldOut:
+    return HeldOut(split(images, seed, groups), lambda _: LINE, Normalisation(0.0, 1.0), seed)
+
+
+def squares(crops: Crops) -> list[tuple[int, int, int]]:
+    """(file, row, column) of every crop."""
+    return [(crop.place.file, crop.place.rows.start, crop.place.columns.start) for crop in crops.crops]
+
+
+def test_no_pixel_is_in_two_crops_and_none_that_chose_judges() -> None:
+    images = textures(3, 0, 320, 480)
+    found, parts = held_out(images), split(images, 0)
+    seen = [np.zeros(image.shape[1:], int) for image in parts.held_out]
+    for crop in found.choosing.crops + found.judging.crops:
+        seen[crop.image][crop.place.rows, crop.place.columns] += 1
+        np.testing.assert_array_equal(crop.noisy[0], parts.held_out[crop.image][:, crop.place.rows, crop.place.columns])
+    assert max(counts.max() for counts in seen) == 1
+    assert len(squares(found.choosing)) >= FEWEST and len(squares(found.judging)) >= 2 * FEWEST
+
+
+def test_the_pages_of_a_stack_show_a_place_to_one_side_alone_and_count_once() -> None:
+    found = held_out(textures(6, 1, 320, 640), groups=[0] * 6)
+    assert not set(squares(found.choosing)) & set(squares(found.judging))
+    assert len(found.judging.crops) > len(set(squares(found.judging)))  # places are seen on several pages
+    clusters = found.judging.clusters()
+    assert len(set(clusters.tolist())) == len(set(squares(found.judging)))
+
+
+def test_with_few_places_the_pairs_differ_that_choose_and_judge() -> None:
+    found = held_out(textures(1, 2, 256, 256))
+    assert set(squares(found.choosing)) == set(squares(found.judging))
+    assert FEWEST <= len(found.judging.crops) < ENOUGH and found.choosing.seed != found.judging.seed
+
+
+def test_many_files_count_once_each() -> None:
+    found = held_out(textures(50, 3))
+    clusters = found.judging.clusters()
+    assert len(set(clusters.tolist())) == 10 < len(clusters)
+
+
+@pytest.mark.parametrize(("count", "height", "width"), [(1, 64, 64), (1, 64, 1024), (16, 64, 64), (2, 80, 70)])
+def test_sets_of_the_smallest_images_can_be_scored(count: int, height: int, width: int) -> None:
+    images = [image[:, :height, :width] for image in textures(count, 4, 96, 1024)]
+    found, base = held_out(images), Denoiser.load("base-gray", device="cpu").network
+    assert np.isfinite(found.choosing.psnr(base)) and np.isfinite(found.judging.scores(base).psnr)
+    assert len(found.previews) == 3
+
+
+def test_too_few_places_promote_nothing() -> None:
+    def promoted(count: int) -> bool:
+        rng = np.random.default_rng(0)
+        errors, clusters = rng.normal(0.1, 0.001, 4 * count), np.arange(4 * count) % count
+        base = Scores(errors, errors, 30.0, 0.0, 1.0, clusters)
+        return judge(base, Scores(errors - 0.05, errors - 0.05, 31.0, 0.0, 1.0, clusters)).promoted
+
+    assert not promoted(FEWEST - 1) and promoted(FEWEST)
+
+
+@pytest.mark.parametrize("clusters", [8, 12, 40])
+def test_standard_errors_are_those_of_a_normal_distribution_however_few_clusters(clusters: int) -> None:
+    rng = np.random.default_rng(1)
+    certainty = []
+    for _ in range(2000):
+        common = rng.normal(size=clusters).repeat(3)  # crops of one cluster say nearly the same
+        gains = common + 0.1 * rng.normal(size=common.size)
+        nothing = np.zeros_like(gains)
+        base = Scores(gains, gains, 30.0, 0.0, 1.0, np.arange(clusters).repeat(3))
+        certainty.append(judge(base, Scores(nothing, nothing, 30.0, 0.0, 1.0)).certainty)
+    assert np.std(certainty) == pytest.approx(1, abs=0.05)
+    assert np.mean(np.array(certainty) > 2) == pytest.approx(0.023, abs=0.01)
+
+
+def test_a_change_without_meaning_is_as_uncertain_as_it_says() -> None:
+    """Base − δ against base + δ on sets of one image each: the verdict's numbers scatter by about one."""
+    base = Denoiser.load("base-gray", device="cpu").network
+    low, high = _moved(base, -1), _moved(base, +1)
+    verdicts = []
+    for seed in range(20):
+        crops = held_out(textures(1, seed, 96, 320), seed).judging
+        verdicts.append(judge(crops.scores(low), crops.scores(high)))
+    for certainty in ([v.certainty for v in verdicts], [v.likelihood_certainty for v in verdicts]):
+        assert np.std(certainty, ddof=1) < 1.3
+
+
+def _moved(base: DenoiserNetwork, sign: int) -> DenoiserNetwork:
+    generator, moved = torch.Generator().manual_seed(1), copy.deepcopy(base)
+    for weights in moved.parameters():
+        weights.data += sign * 0.01 * weights.abs().mean() * torch.randn(weights.shape, generator=generator)
+    return moved
