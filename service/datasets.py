@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from service import openapi, problems
 from service.access import FINETUNE, READ, CallerDep
 from service.body_limit import too_large
+from service.parameters import PlainText
 from service.parts import SPOOL_BYTES, Part
 from service.services import BasePath, Services, ServicesDep
 from service.training_files import looked_at
@@ -32,7 +33,7 @@ class NewDataset(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str | None = Field(
+    name: PlainText | None = Field(
         None, min_length=1, max_length=200, description="Any text; `GET /datasets?name=` finds it.", examples=["20x"]
     )
 
@@ -88,7 +89,7 @@ class ListQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str | None = Field(None, max_length=200, description="Only datasets of this name.")
+    name: PlainText | None = Field(None, max_length=200, description="Only datasets of this name.")
     limit: int = Field(50, ge=1, le=200, description="Datasets a page.")
     cursor: str | None = Field(
         None, pattern="^set_[0-9a-f]{32}$", description="`next_cursor` of the page before.", examples=[EXAMPLE_ID]
@@ -101,7 +102,7 @@ class ImagesQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     limit: int = Field(1000, ge=1, le=1000, description="Images a page.")
-    cursor: str | None = Field(None, max_length=500, description="`next_cursor` of the page before.")
+    cursor: PlainText | None = Field(None, max_length=500, description="`next_cursor` of the page before.")
 
 
 class ChecksumQuery(BaseModel):
@@ -136,7 +137,7 @@ ImageName = Annotated[
 async def find_dataset(
     services: ServicesDep,
     caller: CallerDep,
-    dataset_id: Annotated[str, Path(max_length=100, description="Id of a dataset.", examples=[EXAMPLE_ID])],
+    dataset_id: Annotated[PlainText, Path(max_length=100, description="Id of a dataset.", examples=[EXAMPLE_ID])],
 ) -> Dataset:
     """The caller's dataset with the id of the path. Raises the store's DatasetNotFound, answered as 404."""
     return await to_thread.run_sync(services.datasets.get, dataset_id, caller.tenant)

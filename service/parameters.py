@@ -1,9 +1,20 @@
 """Parameters that several routes share."""
 
+import unicodedata
 from typing import Annotated
 
 from fastapi import Header
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def _without_controls(text: str) -> str:
+    if any(unicodedata.category(character) == "Cc" for character in text):
+        raise ValueError("control characters are not taken here")
+    return text
+
+
+PlainText = Annotated[str, AfterValidator(_without_controls)]
+"""Any text that may reach the database: PostgreSQL keeps no NUL, and a job that names one could never end."""
 
 Prefer = Annotated[
     str | None,
@@ -20,7 +31,7 @@ LastEventId = Annotated[
 ]
 
 WebhookUrl = Annotated[
-    str | None,
+    PlainText | None,
     Field(
         max_length=2000,
         pattern="^https?://",
