@@ -41,25 +41,31 @@ RAW_TYPES = frozenset(
 
 @dataclass
 class TrainingUpload:
-    """What a request brought: files, already in the blob store under its job, and option fields."""
+    """What a request brought: files, already in the blob store under its job, and option fields.
+
+    Attributes:
+        stored: whether there may be blobs of it.
+        used: whether its job was made, so that they have to stay.
+    """
 
     job_id: str
     files: list[TrainingFile] = field(default_factory=list)
     fields: dict[str, Any] = field(default_factory=dict)
+    stored: bool = False
+    used: bool = False
 
     def manifest(self) -> bytes:
         """The list of files that the worker reads, as JSON."""
         return json.dumps({"files": [asdict(file) for file in self.files]}).encode()
 
 
-async def receive_training_files(request: Request, services: Services, job_id: str) -> TrainingUpload:
-    """Store the files of a request and collect its fields; what was stored stays, whatever happens.
+async def receive_training_files(request: Request, services: Services, upload: TrainingUpload) -> None:
+    """Store the files of a request and collect its fields in `upload`; what was stored stays, whatever happens.
 
     Raises:
         InvalidRequest, SetTooLarge, UnsupportedMediaType, ContentTooLarge: with the remedy.
     """
     media_type, _ = parse_options_header(request.headers.get("content-type", ""))
-    upload = TrainingUpload(job_id)
     if media_type == b"multipart/form-data":
         async with aclosing(read_parts(request)) as parts:
             async for part in parts:
@@ -75,7 +81,6 @@ async def receive_training_files(request: Request, services: Services, job_id: s
             f"The Content-Type is {media_type.decode('latin-1')}. Send multipart/form-data with file fields `images` "
             "(curl -F images=@a.tif -F images=@b.tif), the bytes of a zip or tar, or JSON with a `dataset_id`."
         )
-    return upload
 
 
 async def _take(services: Services, upload: TrainingUpload, part: Part) -> None:
@@ -104,6 +109,7 @@ def _store(services: Services, upload: TrainingUpload, part: Part, file: IO[byte
     name = "".join(c if c.isprintable() else "?" for c in part.filename or "")[-200:] or f"image {number + 1}"
     archive, pixels = looked_at(file, part.size, services.limits)
     key = file_key(upload.job_id, number)
+    upload.stored = True
     services.blobs.put(key, file.read() if part.size <= SPOOL_BYTES else file)
     return TrainingFile(name, key, part.size, pixels, part.digest.hexdigest(), archive)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 import tracemalloc
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +100,34 @@ def test_refusals_say_what_to_change_and_leave_nothing(gateway: Running, request
     answer = gateway.http.post("/finetune", **request_)
     assert answer.status_code == 422 and word in answer.json()["detail"], answer.text
     assert stored(gateway) == before
+
+
+def test_a_slow_blob_store_keeps_nobody_else_waiting(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, may_end, ended = threading.Event(), threading.Event(), threading.Event()
+    delete_job = gateway.services.blobs.delete_job
+
+    def slow(job_id: str) -> None:
+        begun.set()
+        may_end.wait(10)
+        ended.set()
+        delete_job(job_id)
+
+    monkeypatch.setattr(gateway.services.blobs, "delete_job", slow)
+    before = stored(gateway)
+    with ThreadPoolExecutor(1) as pool:
+        refused = pool.submit(gateway.http.post, "/finetune", files=images(1), data={"base_model": "mdl_x"})
+        assert begun.wait(10)
+        assert gateway.http.get("/livez").status_code == 200 and not ended.is_set()
+        may_end.set()
+        assert refused.result().status_code == 422
+    assert stored(gateway) == before
+
+
+def test_nothing_is_deleted_where_nothing_was_stored(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    deleted: list[str] = []
+    monkeypatch.setattr(gateway.services.blobs, "delete_job", deleted.append)
+    assert gateway.http.post("/finetune", json={"max_steps": 5}).status_code == 422
+    assert deleted == []
 
 
 def test_other_content_is_refused_with_the_remedy(gateway: Running) -> None:
