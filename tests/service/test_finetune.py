@@ -16,6 +16,7 @@ import pytest
 
 from store.job import JobKind
 from tests.service.gateway import Running, png, running_gateway
+from tests.service.test_slow_clients import connection
 
 
 def images(*colors: int) -> list[tuple[str, tuple[str, bytes]]]:
@@ -128,6 +129,22 @@ def test_nothing_is_deleted_where_nothing_was_stored(gateway: Running, monkeypat
     monkeypatch.setattr(gateway.services.blobs, "delete_job", deleted.append)
     assert gateway.http.post("/finetune", json={"max_steps": 5}).status_code == 422
     assert deleted == []
+
+
+def test_an_unknown_field_is_refused_before_the_body_ends(gateway: Running) -> None:
+    """However many of them a body of 20 GB could bring."""
+    head = b"POST /finetune HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+    head += b"Content-Length: 1000000\r\n\r\n"
+    part = b'--x\r\nContent-Disposition: form-data; name="%s"\r\n\r\n5\r\n'
+    with connection(gateway) as client:
+        client.sendall(head + part % b"max_steps" + part % b"colour" + b"--x\r\n")
+        answer = client.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 422") and b"colour: this field is not known here" in answer
+
+
+def test_options_that_are_too_long_are_a_413(gateway: Running) -> None:
+    answer = gateway.http.post("/finetune", json={"name": "x" * 70_000})
+    assert (answer.status_code, answer.json()["type"]) == (413, "/problems/content-too-large")
 
 
 def test_other_content_is_refused_with_the_remedy(gateway: Running) -> None:
