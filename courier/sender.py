@@ -7,10 +7,13 @@ import time
 from collections.abc import Sequence
 
 import httpcore
+import structlog
 
 from courier.addresses import AddressRefused, GuardedBackend
 from courier.signature import headers
 from store.webhooks import Attempt, Delivery
+
+log = structlog.get_logger(__name__)
 
 TOTAL_SECONDS = 15.0
 """For resolving, connecting, TLS, sending and the first line of the answer together: drops do not reset the clock."""
@@ -27,7 +30,7 @@ class Sender:
         self._total_seconds = total_seconds
 
     async def send(self, delivery: Delivery, secrets: Sequence[str]) -> Attempt:
-        """Make one attempt; never raises for what a receiver does."""
+        """Make one attempt; whatever goes wrong is told by it."""
         begin = time.monotonic()
         error: str
         final = False
@@ -41,8 +44,11 @@ class Sender:
             error, final = str(refused), True
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, OSError) as broken:
             error = f"the receiver cannot be reached: {broken or type(broken).__name__}"
-        except (httpcore.UnsupportedProtocol, ValueError) as bad:
+        except (httpcore.UnsupportedProtocol, TypeError, ValueError) as bad:  # TypeError: httpcore's, for no ASCII
             error, final = f"the URL cannot be used: {bad}", True
+        except Exception as unknown:  # unrecorded, it would be tried each minute for ever
+            log.error("delivery_crashed", delivery=delivery.id, exc_info=unknown)
+            error = "the delivery failed on our side; it is logged"
         return Attempt(time.monotonic() - begin, error=error, final=final)
 
     async def _post(self, delivery: Delivery, secrets: Sequence[str]) -> tuple[int, float]:

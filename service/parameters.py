@@ -1,5 +1,6 @@
 """Parameters that several routes share."""
 
+import re
 import unicodedata
 from typing import Annotated
 
@@ -30,8 +31,18 @@ LastEventId = Annotated[
     ),
 ]
 
+
+def _in_ascii(url: str) -> str:
+    if not re.fullmatch(r"[!-~]*", url):
+        raise ValueError(
+            "a URL is written in ASCII without spaces: copy it from a browser's address bar, or write the host as "
+            "xn--… and everything else percent-encoded, as in https://xn--mnchen-3ya.example/%C3%BC"
+        )
+    return url
+
+
 WebhookUrl = Annotated[
-    PlainText | None,
+    Annotated[str, AfterValidator(_in_ascii)] | None,
     Field(
         max_length=2000,
         pattern="^https?://",

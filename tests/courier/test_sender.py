@@ -180,6 +180,20 @@ def test_what_is_no_address_of_the_web_is_refused() -> None:
         assert attempt.status is None and attempt.error is not None, url
 
 
+@pytest.mark.parametrize("url", ["https://münchen.example/hook", "https://example.com/ü"])
+def test_a_url_that_is_not_ascii_is_given_up(url: str) -> None:
+    attempt = send(url)
+    assert attempt.final and "the URL cannot be used" in str(attempt.error)
+
+
+def test_an_error_that_nobody_expected_is_an_attempt_that_failed() -> None:
+    async def resolve(_: str, __: int) -> list[str]:
+        raise ZeroDivisionError("secret")
+
+    attempt = send("https://example.com/hook", resolve=resolve)
+    assert not attempt.final and attempt.error == "the delivery failed on our side; it is logged"
+
+
 def test_what_is_not_http_is_an_error_and_not_a_crash() -> None:
     def babble(handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write(b"\x00\xff\r\n\r\n" * 10)
