@@ -240,33 +240,27 @@ class Jobs(JobQueries):
     def _next_turn(self, connection: Connection, new: NewJob) -> int:
         bound = {"of_kind": new.kind, "of_tenant": new.tenant}
         length, running_round, my_length, my_last = connection.execute(_QUEUE, bound).one()
-        self._require_place(connection, new, length, my_length)
+        self._require_place(length, my_length)
         return max(running_round or 0, -1 if my_last is None else my_last) + (my_last is not None)
 
-    def _require_place(self, connection: Connection, new: NewJob, length: int, my_length: int) -> None:
-        """Refuse a job that is one too many, unless it is not new at all."""
+    def _require_place(self, length: int, my_length: int) -> None:
+        """Refuse a job that is one too many."""
         bound, my_bound = self._settings.max_queued, self._settings.max_queued_per_tenant
-        if (length < bound and my_length < my_bound) or self._known_key(connection, new):
-            return
         if my_length >= my_bound:
             raise TenantQueueFull(my_bound, QUEUE_FULL_RETRY_SECONDS)
-        raise QueueFull(bound, QUEUE_FULL_RETRY_SECONDS)
-
-    def _known_key(self, connection: Connection, new: NewJob) -> bool:
-        if new.idempotency_key is None:
-            return False
-        query = select(c.id).where(c.tenant == new.tenant, c.idempotency_key == new.idempotency_key)
-        return connection.execute(query).first() is not None
+        if length >= bound:
+            raise QueueFull(bound, QUEUE_FULL_RETRY_SECONDS)
 
     def _create_all(self, group: Sequence[NewJob]) -> list[Created]:
         """Record all of them in one transaction, or none. Raises as `create`."""
         try:
             with self._engine.begin() as connection:
                 made = [self._create(connection, new) for new in group]
-        except IntegrityError:
-            if len(group) > 1 or group[0].idempotency_key is None:
+        except (IntegrityError, StoreError):  # a bound that the first job took up does not refuse its repetition
+            earlier = self._replay(group[0]) if len(group) == 1 else None
+            if earlier is None:
                 raise
-            return [Created(self._replay(group[0]), replayed=True)]
+            return [Created(earlier, replayed=True)]
         faults.point("created")
         return [Created(job, replayed=False) for job in made]
 
@@ -304,11 +298,11 @@ class Jobs(JobQueries):
         _record(connection, row, "state")
         return Job.from_row(row)
 
-    def _replay(self, new: NewJob) -> Job:
-        job = self.find_replay(new.tenant, new.idempotency_key or "", new.body_hash or "")
-        if job is None:
-            raise JobNotFound(new.id)
-        return job
+    def _replay(self, new: NewJob) -> Job | None:
+        """The job that the same request made before, if there is one."""
+        if new.idempotency_key is None:
+            return None
+        return self.find_replay(new.tenant, new.idempotency_key, new.body_hash or "")
 
     def _await_other_claims(self, connection: Connection, kind: JobKind) -> None:
         """With a cap, let one claim in at a time: two that count together would both find the last place free."""

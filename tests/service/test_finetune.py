@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from store.job import JobKind
+from store.tenants import Allowance, Tenants
 from tests.service.gateway import Running, png, running_gateway
 from tests.service.test_slow_clients import connection
 
@@ -162,6 +163,18 @@ def test_the_same_key_makes_one_job(gateway: Running) -> None:
     assert first.json()["id"] == again.json()["id"] and again.headers["idempotency-replayed"] == "true"
     assert (other.status_code, other.json()["type"]) == (422, "/problems/idempotency-mismatch")
     assert {key.split("/")[1] for key in set(stored(gateway)) - before} == {first.json()["id"]}
+
+
+def test_a_bound_does_not_refuse_the_repetition_of_what_it_let_through(tmp_path: Path) -> None:
+    with running_gateway(tmp_path) as gateway:
+        key = gateway.services.keys.create("acme")
+        Tenants(gateway.services.engine).set_allowance("acme", Allowance(unfinished_jobs=1))
+        gateway.wait_until_closed()
+        headers = {"Idempotency-Key": "k", "Authorization": f"Bearer {key}"}
+        first, again = (gateway.http.post("/finetune", files=images(1), headers=headers) for _ in range(2))
+        assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
+        other = gateway.http.post("/finetune", files=images(1), headers=headers | {"Idempotency-Key": "other"})
+        assert (other.status_code, other.json()["type"]) == (429, "/problems/too-many-jobs")
 
 
 def test_bounds_of_a_set(tmp_path: Path) -> None:
