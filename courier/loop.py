@@ -11,6 +11,7 @@ import structlog
 from anyio import to_thread
 from sqlalchemy.exc import SQLAlchemyError
 
+from courier.lookups import Lookups
 from courier.metrics import CourierMetrics
 from courier.sender import Sender
 from store.webhooks import Delivery, DeliveryState, Webhooks
@@ -27,9 +28,12 @@ log = structlog.get_logger(__name__)
 class Courier:
     """Delivers until told to stop; what is under way then is finished."""
 
-    def __init__(self, webhooks: Webhooks, sender: Sender, keep_days: float, metrics: CourierMetrics) -> None:
+    def __init__(
+        self, webhooks: Webhooks, sender: Sender, lookups: Lookups, keep_days: float, metrics: CourierMetrics
+    ) -> None:
         self._webhooks = webhooks
         self._sender = sender
+        self._lookups = lookups
         self._keep_days = keep_days
         self._metrics = metrics
         self._stopping = asyncio.Event()
@@ -59,7 +63,8 @@ class Courier:
         """Start one delivery; False: none is due, or there are enough under way."""
         if len(self._under_way) >= AT_ONCE:
             return False
-        busy = [tenant for tenant, count in self._tenants.items() if count >= AT_ONCE_PER_TENANT]
+        held = self._tenants + self._lookups.abandoned()
+        busy = [tenant for tenant, count in held.items() if count >= AT_ONCE_PER_TENANT]
         delivery = await to_thread.run_sync(self._webhooks.claim, busy)
         if delivery is None:
             return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import httpcore
 import structlog
@@ -25,8 +25,9 @@ RETRY_AFTER_MOST = 86_400.0
 class Sender:
     """Posts deliveries. A redirect is an answer like any other that is not 2xx: it is not followed."""
 
-    def __init__(self, backend: GuardedBackend, total_seconds: float = TOTAL_SECONDS) -> None:
-        self._backend = backend
+    def __init__(self, backend_of: Callable[[str], GuardedBackend], total_seconds: float = TOTAL_SECONDS) -> None:
+        """`backend_of` gives the network for a tenant."""
+        self._backend_of = backend_of
         self._total_seconds = total_seconds
 
     async def send(self, delivery: Delivery, secrets: Sequence[str]) -> Attempt:
@@ -61,7 +62,7 @@ class Sender:
             **headers(delivery.id, int(time.time()), body, secrets),
         }
         # A pool for one request: connections to strangers are not kept.
-        async with httpcore.AsyncConnectionPool(network_backend=self._backend) as pool:
+        async with httpcore.AsyncConnectionPool(network_backend=self._backend_of(delivery.tenant)) as pool:
             url = httpcore.URL(delivery.url)
             named = {"host": _authority(url), **sent}
             async with pool.stream("POST", url, headers=list(named.items()), content=body) as answer:

@@ -16,6 +16,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from courier.addresses import GuardedBackend, is_public
+from courier.lookups import Lookups
 from courier.sender import Sender
 from store.job import JobKind
 from store.webhooks import Attempt, Delivery, DeliveryState
@@ -36,7 +37,8 @@ def delivery(url: str) -> Delivery:
 
 
 def send(url: str, private: bool = True, seconds: float = 30.0, **backend: Any) -> Attempt:
-    sender = Sender(GuardedBackend(private, **backend), total_seconds=seconds)
+    network = GuardedBackend(private, **{"resolve": Lookups().of("acme"), **backend})
+    sender = Sender(lambda _: network, total_seconds=seconds)
     return asyncio.run(sender.send(delivery(url), [SECRET, OLD_SECRET]))
 
 
@@ -114,7 +116,8 @@ def test_a_redirect_to_the_clouds_metadata_is_not_followed() -> None:
     [
         "127.0.0.1", "localhost", "0x7f000001", "2130706433", "127.1", "0.0.0.0", "[::1]", "[::]", "[::ffff:127.0.0.1]",
         "169.254.169.254", "[::ffff:169.254.169.254]", "10.0.0.1", "172.16.0.1", "192.168.1.1", "100.64.0.1",
-        "[fe80::1]", "[fc00::1]", "[64:ff9b::a9fe:a9fe]", "[2002:7f00:1::]", "224.0.0.1", "255.255.255.255",
+        "[fe80::1]", "[fc00::1]", "[fec0::1]", "[64:ff9b::a9fe:a9fe]", "[2002:7f00:1::]", "224.0.0.1",
+        "255.255.255.255",
     ],
 )  # fmt: skip
 def test_an_address_that_is_not_public_is_never_connected_to(host: str) -> None:
