@@ -21,6 +21,7 @@ AFTER_ERROR_SECONDS = 2.0
 AT_ONCE = 64
 AT_ONCE_PER_TENANT = 8
 FORGET_EVERY_SECONDS = 3600.0
+FORGET_AT_ONCE = 500
 
 log = structlog.get_logger(__name__)
 
@@ -99,9 +100,11 @@ class Courier:
             self._tenants += Counter()  # drops those at zero
 
     async def _forget(self) -> None:
-        if time.monotonic() >= self._forget_at:
+        """Now and then drop old logs until none is left: a batch at a turn, so that no delivery waits for all."""
+        if time.monotonic() < self._forget_at:
+            return
+        if await to_thread.run_sync(self._webhooks.forget_old, self._keep_days, FORGET_AT_ONCE) < FORGET_AT_ONCE:
             self._forget_at = time.monotonic() + FORGET_EVERY_SECONDS
-            await to_thread.run_sync(self._webhooks.forget_old, self._keep_days)
 
     async def _pause(self, seconds: float) -> None:
         try:

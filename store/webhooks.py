@@ -186,7 +186,7 @@ class Webhooks:
         return count, 0.0 if oldest is None else max((now - oldest).total_seconds(), 0.0)
 
     def forget_old(self, days: float, limit: int = 500) -> int:
-        """Drop the log of deliveries that ended so many days ago; how many."""
+        """Drop the log of deliveries that ended so many days ago, at most `limit` of them; how many."""
         old = select(c.id).where(c.state != DeliveryState.PENDING, c.ended_at < from_now(-86400 * days)).limit(limit)
         with self._engine.begin() as connection:
             ids = list(connection.execute(old).scalars())

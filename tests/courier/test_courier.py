@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import insert, select, update
 
 from courier.addresses import GuardedBackend
 from courier.lookups import Lookups
@@ -24,6 +24,7 @@ from courier.loop import Courier
 from courier.metrics import CourierMetrics
 from courier.sender import Sender
 from store.database import from_now
+from store.ids import new_id
 from store.job import Outcome
 from store.schema import webhook_deliveries
 from store.webhooks import Delivery, DeliveryState, Webhooks
@@ -153,6 +154,20 @@ def test_names_of_one_tenant_that_hang_keep_no_other_waiting(sqlite: Store) -> N
         assert asked.count("hangs.example") == 8
         release.set()
         assert begun.acquire(timeout=PATIENCE_SECONDS), "places come back once the lookups have ended"
+
+
+def test_old_logs_go_until_none_is_left(sqlite: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("courier.loop.IDLE_SECONDS", 0.01)
+    for _ in range(3):
+        finished(sqlite, "http://127.0.0.1:9/")
+    with sqlite.engine.begin() as connection:
+        old = {"state": DeliveryState.FAILED, "next_at": None, "ended_at": from_now(-86400 * 31)}
+        connection.execute(update(webhook_deliveries).values(old))
+        rows = [dict(row) for row in connection.execute(select(webhook_deliveries)).mappings()]
+        connection.execute(insert(webhook_deliveries), [row | {"id": new_id("msg")} for row in rows * 400])
+    with courier_here(sqlite, Lookups(), seconds=1.0) as here:
+        here._forget_at = 0.0
+        wait(lambda: Webhooks(sqlite.engine).page("acme").deliveries == [])
 
 
 def test_a_courier_that_is_killed_in_the_middle_loses_nothing(sqlite: Store) -> None:
