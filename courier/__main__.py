@@ -9,6 +9,7 @@ import sys
 import structlog
 
 from courier.addresses import GuardedBackend
+from courier.lookups import Lookups
 from courier.loop import Courier
 from courier.metrics import CourierMetrics, serve_metrics
 from courier.sender import Sender
@@ -30,9 +31,10 @@ def main() -> int:
     except StoreError as error:
         print(f"courier: {error}", file=sys.stderr)
         return 1
-    sender, metrics = Sender(GuardedBackend(settings.webhook_private)), CourierMetrics()
+    lookups, metrics = Lookups(), CourierMetrics()
+    sender = Sender(lambda tenant: GuardedBackend(settings.webhook_private, lookups.of(tenant)))
     _serve(metrics, settings)
-    asyncio.run(_run(Courier(webhooks, sender, settings.job_days, metrics)))
+    asyncio.run(_run(Courier(webhooks, sender, lookups, settings.job_days, metrics)))
     return 0
 
 

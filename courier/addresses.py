@@ -7,15 +7,15 @@ address (0x7f.1, 2130706433, ::ffff:127.0.0.1): what is judged is what the resol
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
 import httpcore
 
+from courier.lookups import Resolve
+
 Address = IPv4Address | IPv6Address
-Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 NAT64 = ip_network("64:ff9b::/96")
 """IPv4 behind a NAT64 gateway (RFC 6052): global by its own number, whatever is inside."""
@@ -30,6 +30,8 @@ def is_public(address: Address) -> bool:
     inner = _embedded(address)
     if inner is not None:
         return is_public(inner)
+    if isinstance(address, IPv6Address) and address.is_site_local:
+        return False  # fec0::/10: deprecated (RFC 3879), counted as global by Python, still private where it is in use
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 
@@ -46,22 +48,10 @@ def _embedded(address: Address) -> IPv4Address | None:
     return address.teredo[1] if address.teredo is not None else None
 
 
-async def resolve(host: str, port: int) -> list[str]:
-    """Every address of a host, as the system's resolver has them.
-
-    Raises:
-        OSError: it has none.
-    """
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(entry[4][0]) for entry in found]
-
-
 class GuardedBackend(httpcore.AsyncNetworkBackend):
     """httpcore's network, connecting to public addresses only. TLS still verifies the name, not the address."""
 
-    def __init__(
-        self, private: bool, resolve: Resolve = resolve, network: httpcore.AsyncNetworkBackend | None = None
-    ) -> None:
+    def __init__(self, private: bool, resolve: Resolve, network: httpcore.AsyncNetworkBackend | None = None) -> None:
         """`private` lets everything through: for receivers inside one's own network."""
         self._private = private
         self._resolve = resolve

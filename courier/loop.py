@@ -11,6 +11,7 @@ import structlog
 from anyio import to_thread
 from sqlalchemy.exc import SQLAlchemyError
 
+from courier.lookups import Lookups
 from courier.metrics import CourierMetrics
 from courier.sender import Sender
 from store.webhooks import Delivery, DeliveryState, Webhooks
@@ -20,6 +21,7 @@ AFTER_ERROR_SECONDS = 2.0
 AT_ONCE = 64
 AT_ONCE_PER_TENANT = 8
 FORGET_EVERY_SECONDS = 3600.0
+FORGET_AT_ONCE = 500
 
 log = structlog.get_logger(__name__)
 
@@ -27,9 +29,12 @@ log = structlog.get_logger(__name__)
 class Courier:
     """Delivers until told to stop; what is under way then is finished."""
 
-    def __init__(self, webhooks: Webhooks, sender: Sender, keep_days: float, metrics: CourierMetrics) -> None:
+    def __init__(
+        self, webhooks: Webhooks, sender: Sender, lookups: Lookups, keep_days: float, metrics: CourierMetrics
+    ) -> None:
         self._webhooks = webhooks
         self._sender = sender
+        self._lookups = lookups
         self._keep_days = keep_days
         self._metrics = metrics
         self._stopping = asyncio.Event()
@@ -59,7 +64,8 @@ class Courier:
         """Start one delivery; False: none is due, or there are enough under way."""
         if len(self._under_way) >= AT_ONCE:
             return False
-        busy = [tenant for tenant, count in self._tenants.items() if count >= AT_ONCE_PER_TENANT]
+        held = self._tenants + self._lookups.abandoned()
+        busy = [tenant for tenant, count in held.items() if count >= AT_ONCE_PER_TENANT]
         delivery = await to_thread.run_sync(self._webhooks.claim, busy)
         if delivery is None:
             return False
@@ -94,9 +100,11 @@ class Courier:
             self._tenants += Counter()  # drops those at zero
 
     async def _forget(self) -> None:
-        if time.monotonic() >= self._forget_at:
+        """Now and then drop old logs until none is left: a batch at a turn, so that no delivery waits for all."""
+        if time.monotonic() < self._forget_at:
+            return
+        if await to_thread.run_sync(self._webhooks.forget_old, self._keep_days, FORGET_AT_ONCE) < FORGET_AT_ONCE:
             self._forget_at = time.monotonic() + FORGET_EVERY_SECONDS
-            await to_thread.run_sync(self._webhooks.forget_old, self._keep_days)
 
     async def _pause(self, seconds: float) -> None:
         try:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import httpcore
+import structlog
 
 from courier.addresses import AddressRefused, GuardedBackend
 from courier.signature import headers
 from store.webhooks import Attempt, Delivery
+
+log = structlog.get_logger(__name__)
 
 TOTAL_SECONDS = 15.0
 """For resolving, connecting, TLS, sending and the first line of the answer together: drops do not reset the clock."""
@@ -22,12 +25,13 @@ RETRY_AFTER_MOST = 86_400.0
 class Sender:
     """Posts deliveries. A redirect is an answer like any other that is not 2xx: it is not followed."""
 
-    def __init__(self, backend: GuardedBackend, total_seconds: float = TOTAL_SECONDS) -> None:
-        self._backend = backend
+    def __init__(self, backend_of: Callable[[str], GuardedBackend], total_seconds: float = TOTAL_SECONDS) -> None:
+        """`backend_of` gives the network for a tenant."""
+        self._backend_of = backend_of
         self._total_seconds = total_seconds
 
     async def send(self, delivery: Delivery, secrets: Sequence[str]) -> Attempt:
-        """Make one attempt; never raises for what a receiver does."""
+        """Make one attempt; whatever goes wrong is told by it."""
         begin = time.monotonic()
         error: str
         final = False
@@ -41,8 +45,11 @@ class Sender:
             error, final = str(refused), True
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, OSError) as broken:
             error = f"the receiver cannot be reached: {broken or type(broken).__name__}"
-        except (httpcore.UnsupportedProtocol, ValueError) as bad:
+        except (httpcore.UnsupportedProtocol, TypeError, ValueError) as bad:  # TypeError: httpcore's, for no ASCII
             error, final = f"the URL cannot be used: {bad}", True
+        except Exception as unknown:  # unrecorded, it would be tried each minute for ever
+            log.error("delivery_crashed", delivery=delivery.id, exc_info=unknown)
+            error = "the delivery failed on our side; it is logged"
         return Attempt(time.monotonic() - begin, error=error, final=final)
 
     async def _post(self, delivery: Delivery, secrets: Sequence[str]) -> tuple[int, float]:
@@ -55,7 +62,7 @@ class Sender:
             **headers(delivery.id, int(time.time()), body, secrets),
         }
         # A pool for one request: connections to strangers are not kept.
-        async with httpcore.AsyncConnectionPool(network_backend=self._backend) as pool:
+        async with httpcore.AsyncConnectionPool(network_backend=self._backend_of(delivery.tenant)) as pool:
             url = httpcore.URL(delivery.url)
             named = {"host": _authority(url), **sent}
             async with pool.stream("POST", url, headers=list(named.items()), content=body) as answer:

@@ -58,12 +58,18 @@ def list_keys(tenant: Annotated[str | None, typer.Argument(help="Only this tenan
 @app.command()
 def rotate(
     key_id: KeyId,
-    grace_hours: Annotated[float, typer.Option(help="How long the old one still works.")] = 24.0,
+    grace_hours: Annotated[float, typer.Option(help="How long the old one still works, at most.")] = 24.0,
+    days: Annotated[
+        float | None, typer.Option(help="Days until the new one expires; as the old one, if left out.")
+    ] = None,
 ) -> None:
     """Make another key like this one, print it, and let the old one expire."""
     _, engine = open_store()
-    made = Keys(engine).rotate(key_id, grace_hours)
-    print(f"Keep this key: it is shown this once. The old one works for {grace_hours:g} h more.", file=sys.stderr)
+    made = Keys(engine).rotate(key_id, grace_hours, days)
+    print(
+        f"Keep this key: it is shown this once. The old one works for {grace_hours:g} h, unless it expires before.",
+        file=sys.stderr,
+    )
     print(made)
 
 

@@ -8,14 +8,18 @@ from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from python_multipart.multipart import parse_options_header
 
 from service import openapi, problems
 from service.access import FINETUNE, READ, CallerDep
 from service.body_limit import too_large
+from service.parameters import PlainText
 from service.parts import SPOOL_BYTES, Part
 from service.services import BasePath, Services, ServicesDep
+from service.small_bodies import small_body
 from service.training_files import looked_at
 from store.blobs import dataset_prefix
 from store.datasets import Dataset, DatasetImage, ImageNotFound
@@ -32,7 +36,7 @@ class NewDataset(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str | None = Field(
+    name: PlainText | None = Field(
         None, min_length=1, max_length=200, description="Any text; `GET /datasets?name=` finds it.", examples=["20x"]
     )
 
@@ -88,7 +92,7 @@ class ListQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str | None = Field(None, max_length=200, description="Only datasets of this name.")
+    name: PlainText | None = Field(None, max_length=200, description="Only datasets of this name.")
     limit: int = Field(50, ge=1, le=200, description="Datasets a page.")
     cursor: str | None = Field(
         None, pattern="^set_[0-9a-f]{32}$", description="`next_cursor` of the page before.", examples=[EXAMPLE_ID]
@@ -101,7 +105,7 @@ class ImagesQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     limit: int = Field(1000, ge=1, le=1000, description="Images a page.")
-    cursor: str | None = Field(None, max_length=500, description="`next_cursor` of the page before.")
+    cursor: PlainText | None = Field(None, max_length=500, description="`next_cursor` of the page before.")
 
 
 class ChecksumQuery(BaseModel):
@@ -136,7 +140,7 @@ ImageName = Annotated[
 async def find_dataset(
     services: ServicesDep,
     caller: CallerDep,
-    dataset_id: Annotated[str, Path(max_length=100, description="Id of a dataset.", examples=[EXAMPLE_ID])],
+    dataset_id: Annotated[PlainText, Path(max_length=100, description="Id of a dataset.", examples=[EXAMPLE_ID])],
 ) -> Dataset:
     """The caller's dataset with the id of the path. Raises the store's DatasetNotFound, answered as 404."""
     return await to_thread.run_sync(services.datasets.get, dataset_id, caller.tenant)
@@ -150,14 +154,16 @@ DatasetDep = Annotated[Dataset, Depends(find_dataset)]
     operation_id="create_dataset",
     summary="Make a dataset",
     status_code=201,
-    responses=openapi.responses(problems.InvalidRequest),
+    responses=openapi.responses(problems.ContentTooLarge, problems.UnsupportedMediaType, problems.InvalidRequest),
+    openapi_extra={"requestBody": openapi.json_body(NewDataset)},
     dependencies=[FINETUNE],
 )
 async def create_dataset(
-    services: ServicesDep, caller: CallerDep, base: BasePath, response: Response, new: NewDataset | None = None
+    request: Request, services: ServicesDep, caller: CallerDep, base: BasePath, response: Response
 ) -> DatasetView:
     """An empty dataset. Fill it with `PUT /datasets/{id}/images/{name}`, then name it in `POST /finetune`."""
-    dataset = await to_thread.run_sync(services.datasets.create, caller.tenant, new.name if new else None)
+    new = await _new_dataset(request)
+    dataset = await to_thread.run_sync(services.datasets.create, caller.tenant, new.name)
     response.headers["Location"] = f"{base}/datasets/{dataset.id}"
     return _view(dataset, base)
 
@@ -274,6 +280,22 @@ async def delete_dataset(services: ServicesDep, dataset: DatasetDep) -> Response
     """Remove a dataset and all its bytes. Refused while a job uses it; models that were made from it stay."""
     await to_thread.run_sync(_delete, services, dataset)
     return Response(status_code=204)
+
+
+async def _new_dataset(request: Request) -> NewDataset:
+    """What the body says. Read here, once the caller is known: FastAPI reads a body of any size before it asks who."""
+    body = await small_body(request, 'Send {"name": "…"}, or nothing; images are put in one by one afterwards.')
+    if not body or body == b"null":
+        return NewDataset()
+    media_type, _ = parse_options_header(request.headers.get("content-type", ""))
+    if media_type != b"application/json":
+        raise problems.UnsupportedMediaType(
+            f"The Content-Type is {media_type.decode('latin-1') or 'none'}. Send application/json, or no body at all."
+        )
+    try:
+        return NewDataset.model_validate_json(body)
+    except ValidationError as refused:
+        raise RequestValidationError(refused.errors(include_url=False)) from refused
 
 
 @asynccontextmanager

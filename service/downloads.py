@@ -13,7 +13,8 @@ from store.blobs import Blobs
 from store.errors import BlobMissing
 
 CHUNK_BYTES = 1 << 20
-SINGLE_RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.IGNORECASE)
+SINGLE_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.IGNORECASE)
+"""18 digits are more than any file has bytes; Python refuses to make a number of thousands."""
 
 
 @dataclass(frozen=True, slots=True)

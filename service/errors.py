@@ -7,10 +7,11 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -32,6 +33,8 @@ from store.webhooks import DeliveryNotFound
 
 METHODS = ("DELETE", "GET", "HEAD", "POST", "PUT")
 RETRY_SECONDS = "5"
+CLIENT_LEFT = 499
+"""nginx's number for a request whose sender closed the connection before its end."""
 
 log = structlog.get_logger(__name__)
 
@@ -156,7 +159,7 @@ def _unavailable(what: str) -> problems.Unavailable:
 
 
 class BugGuard:
-    """Middleware: answer an error that nobody expected with a problem, and log it.
+    """Middleware: answer an error that nobody expected with a problem, and log it. A client that left is none.
 
     Starlette would call a handler for `Exception` outside of all other middleware, where no request id is added.
     """
@@ -174,6 +177,9 @@ class BugGuard:
 
         try:
             await self.app(scope, receive, watched_send)
+        except ClientDisconnect:  # nobody's fault here: for log and metrics only, nobody is left to read it
+            if not started:
+                await Response(status_code=CLIENT_LEFT)(scope, receive, send)
         except Exception as exc:
             if scope["type"] != "http" or started:
                 raise  # half an answer cannot be taken back: the server breaks the connection off

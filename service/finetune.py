@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import structlog
-from anyio import to_thread
+from anyio import CancelScope, to_thread
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
@@ -65,14 +65,12 @@ async def finetune(
     that it did not learn from.
     """
     seconds = wait_seconds(query.wait, prefer, services.settings.max_wait_seconds)
-    job_id = new_id("job")
-    with _removed_unless_used(services, job_id) as used:
-        upload = await receive_training_files(request, services, job_id)
+    async with _kept_if_used(services) as upload:
+        await receive_training_files(request, services, upload)
         options = _checked(services, parse_options(upload.fields, query.given()), upload)
         await to_thread.run_sync(_require_base, services, caller, options)
         asked = Asked(caller, options, upload, request.state.request_id, idempotency_key)
         job, replayed = await to_thread.run_sync(_record, services, asked)
-        used.append(job.id)
     structlog.contextvars.bind_contextvars(job_id=job.id)
     headers = {"Location": f"{base}/jobs/{job.id}"}
     if replayed:
@@ -154,11 +152,13 @@ def _record(services: Services, asked: Asked) -> tuple[Job, bool]:
     )
     if asked.idempotency_key is not None:
         new = replace(new, body_hash=_body_hash(options, files))
+    upload.stored = True
     services.blobs.put(input_key(upload.job_id), manifest)
     try:
         created = services.jobs.create(new)
     except IdempotencyConflict as error:
         raise problems.IdempotencyMismatch(str(error)) from error
+    upload.used = not created.replayed
     return created.job, created.replayed
 
 
@@ -182,18 +182,23 @@ def _body_hash(options: FineTuneOptions, files: list[TrainingFile]) -> str:
     return hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).hexdigest()
 
 
-@contextmanager
-def _removed_unless_used(services: Services, job_id: str) -> Iterator[list[str]]:
-    """Delete what was stored for a job that was not made; the block says which job was by appending its id."""
-    used: list[str] = []
+@asynccontextmanager
+async def _kept_if_used(services: Services) -> AsyncIterator[TrainingUpload]:
+    """An upload for a job of its own; what of it was stored is deleted again if that job was not made."""
+    upload = TrainingUpload(new_id("job"))
     try:
-        yield used
+        yield upload
     finally:
-        if job_id not in used:
-            try:
-                services.blobs.delete_job(job_id)
-            except StoreError:
-                log.warning("files without a job were left behind; the sweep removes them", job_id=job_id)
+        if upload.stored and not upload.used:
+            with CancelScope(shield=True):
+                await to_thread.run_sync(_remove, services, upload.job_id)
+
+
+def _remove(services: Services, job_id: str) -> None:
+    try:
+        services.blobs.delete_job(job_id)
+    except StoreError:
+        log.warning("files without a job were left behind; the sweep removes them", job_id=job_id)
 
 
 def _refused_field(name: str, message: str) -> problems.InvalidRequest:

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from service.parameters import WaitQuery, WebhookUrl
+from service.parameters import PlainText, WaitQuery, WebhookUrl
 
 FROM_SCRATCH = "none"
 
@@ -22,7 +22,7 @@ class FineTuneOptions(BaseModel):
         description="Learn from this dataset instead of from files in the request.",
         examples=["set_0192f0c1a2b37c4d8e5f60718293a4b5"],
     )
-    base_model: str | None = Field(
+    base_model: PlainText | None = Field(
         None,
         max_length=200,
         description=(
@@ -46,7 +46,7 @@ class FineTuneOptions(BaseModel):
         description="Most training steps. The same steps and `seed` give the same model on one kind of machine.",
         examples=[4000],
     )
-    name: str | None = Field(
+    name: PlainText | None = Field(
         None, min_length=1, max_length=200, description="What to call the model.", examples=["confocal, 20x"]
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Start of the random numbers.", examples=[0])

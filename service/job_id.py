@@ -8,10 +8,11 @@ from fastapi import Depends, Path
 
 from service.access import CallerDep
 from service.job_view import EXAMPLE_ID
+from service.parameters import PlainText
 from service.services import ServicesDep
 from store.job import Job
 
-JobId = Annotated[str, Path(max_length=100, description="Id of a job.", examples=[EXAMPLE_ID])]
+JobId = Annotated[PlainText, Path(max_length=100, description="Id of a job.", examples=[EXAMPLE_ID])]
 
 
 async def find_job(services: ServicesDep, caller: CallerDep, job_id: JobId) -> Job:

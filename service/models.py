@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from service import openapi, problems
 from service.access import FINETUNE, READ, CallerDep
 from service.downloads import StoredFile, serve
+from service.parameters import PlainText
 from service.services import BasePath, ServicesDep
 from store.models import Model
 
@@ -58,13 +59,13 @@ class ListQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     limit: int = Field(50, ge=1, le=200, description="Models a page.")
-    cursor: str | None = Field(None, max_length=200, description="`next_cursor` of the page before.")
+    cursor: PlainText | None = Field(None, max_length=200, description="`next_cursor` of the page before.")
 
 
 async def find_model(
     services: ServicesDep,
     caller: CallerDep,
-    model_id: Annotated[str, Path(max_length=200, description="Id of a model.", examples=["base-gray"])],
+    model_id: Annotated[PlainText, Path(max_length=200, description="Id of a model.", examples=["base-gray"])],
 ) -> Model:
     """The model with the id of the path. Raises the store's ModelNotFound, answered as 404."""
     return await to_thread.run_sync(services.models.get, model_id, caller.tenant)

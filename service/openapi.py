@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 
 from service import problems
 from service.finetune_options import FineTuneOptions
@@ -173,6 +174,11 @@ METRICS_RESPONSES: Responses = {
     200: {"description": "Prometheus text format.", "content": {"text/plain": {"schema": {"type": "string"}}}},
     **responses(),
 }
+
+
+def json_body(model: type[BaseModel]) -> dict[str, Any]:
+    """A body that may be left out, of a route that reads it itself."""
+    return {"required": False, "content": {"application/json": {"schema": model.model_json_schema()}}}
 
 
 def _document_keys(schema: dict[str, Any]) -> None:

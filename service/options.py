@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from service.parameters import WaitQuery, WebhookUrl
+from service.parameters import PlainText, WaitQuery, WebhookUrl
 
 OutputFormat = Literal["png", "jpeg", "webp", "tiff"]
 
@@ -26,7 +26,7 @@ class DenoiseOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    model: str | None = Field(
+    model: PlainText | None = Field(
         None,
         max_length=200,
         description="Id of a model of `GET /models`. Default: the base model that fits the image's channels.",

@@ -1,9 +1,21 @@
 """Parameters that several routes share."""
 
+import re
+import unicodedata
 from typing import Annotated
 
 from fastapi import Header
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def _without_controls(text: str) -> str:
+    if any(unicodedata.category(character) == "Cc" for character in text):
+        raise ValueError("control characters are not taken here")
+    return text
+
+
+PlainText = Annotated[str, AfterValidator(_without_controls)]
+"""Any text that may reach the database: PostgreSQL keeps no NUL, and a job that names one could never end."""
 
 Prefer = Annotated[
     str | None,
@@ -19,8 +31,18 @@ LastEventId = Annotated[
     ),
 ]
 
+
+def _in_ascii(url: str) -> str:
+    if not re.fullmatch(r"[!-~]*", url):
+        raise ValueError(
+            "a URL is written in ASCII without spaces: copy it from a browser's address bar, or write the host as "
+            "xn--… and everything else percent-encoded, as in https://xn--mnchen-3ya.example/%C3%BC"
+        )
+    return url
+
+
 WebhookUrl = Annotated[
-    str | None,
+    Annotated[str, AfterValidator(_in_ascii)] | None,
     Field(
         max_length=2000,
         pattern="^https?://",

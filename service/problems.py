@@ -256,7 +256,7 @@ class ResultGone(Gone):
 
 
 class ContentTooLarge(Problem):
-    """The body has more bytes than `B2S_MAX_UPLOAD_BYTES` allows. Nothing of it was kept."""
+    """The body has more bytes than this route takes; uploads, than `B2S_MAX_UPLOAD_BYTES` allows. Nothing was kept."""
 
     slug, title, status = "content-too-large", "Upload too large", 413
 

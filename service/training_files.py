@@ -20,13 +20,15 @@ from python_multipart.multipart import parse_options_header
 
 from images.probe import ImageError, Limits, probe, sniff_archive
 from service import problems
+from service.finetune_options import OPTION_NAMES
 from service.parts import SPOOL_BYTES, Part, read_parts
 from service.problems import FieldError
 from service.services import Services
+from service.small_bodies import small_body
 from store.blobs import file_key
 from store.training_file import TrainingFile
 
-MAX_OPTIONS_BYTES = 64 * 1024
+NO_FILES = "It is not said to hold files: send images as multipart/form-data, or a zip or tar with its Content-Type."
 RAW_TYPES = frozenset(
     {
         b"application/gzip",
@@ -41,25 +43,31 @@ RAW_TYPES = frozenset(
 
 @dataclass
 class TrainingUpload:
-    """What a request brought: files, already in the blob store under its job, and option fields."""
+    """What a request brought: files, already in the blob store under its job, and option fields.
+
+    Attributes:
+        stored: whether there may be blobs of it.
+        used: whether its job was made, so that they have to stay.
+    """
 
     job_id: str
     files: list[TrainingFile] = field(default_factory=list)
     fields: dict[str, Any] = field(default_factory=dict)
+    stored: bool = False
+    used: bool = False
 
     def manifest(self) -> bytes:
         """The list of files that the worker reads, as JSON."""
         return json.dumps({"files": [asdict(file) for file in self.files]}).encode()
 
 
-async def receive_training_files(request: Request, services: Services, job_id: str) -> TrainingUpload:
-    """Store the files of a request and collect its fields; what was stored stays, whatever happens.
+async def receive_training_files(request: Request, services: Services, upload: TrainingUpload) -> None:
+    """Store the files of a request and collect its fields in `upload`; what was stored stays, whatever happens.
 
     Raises:
         InvalidRequest, SetTooLarge, UnsupportedMediaType, ContentTooLarge: with the remedy.
     """
     media_type, _ = parse_options_header(request.headers.get("content-type", ""))
-    upload = TrainingUpload(job_id)
     if media_type == b"multipart/form-data":
         async with aclosing(read_parts(request)) as parts:
             async for part in parts:
@@ -69,13 +77,12 @@ async def receive_training_files(request: Request, services: Services, job_id: s
             async for part in parts:
                 await _take(services, upload, part)
     elif media_type in (b"application/json", b"application/x-www-form-urlencoded", b""):
-        upload.fields = _parsed(media_type, await _small_body(request))
+        upload.fields = _parsed(media_type, await small_body(request, NO_FILES))
     else:
         raise problems.UnsupportedMediaType(
             f"The Content-Type is {media_type.decode('latin-1')}. Send multipart/form-data with file fields `images` "
             "(curl -F images=@a.tif -F images=@b.tif), the bytes of a zip or tar, or JSON with a `dataset_id`."
         )
-    return upload
 
 
 async def _take(services: Services, upload: TrainingUpload, part: Part) -> None:
@@ -84,6 +91,8 @@ async def _take(services: Services, upload: TrainingUpload, part: Part) -> None:
             raise _refused_field(part.name, "given more than once")
         if part.name == "images":
             raise _refused_field("images", "it has to be a file, as in curl -F images=@photo.tif")
+        if part.name not in OPTION_NAMES:  # now, not at the end: a body of many gigabytes can bring any number of them
+            raise _refused_field(part.name, "this field is not known here")
         upload.fields[part.name] = part.value.decode("utf-8", "replace")
         return
     if part.name != "images":
@@ -104,6 +113,7 @@ def _store(services: Services, upload: TrainingUpload, part: Part, file: IO[byte
     name = "".join(c if c.isprintable() else "?" for c in part.filename or "")[-200:] or f"image {number + 1}"
     archive, pixels = looked_at(file, part.size, services.limits)
     key = file_key(upload.job_id, number)
+    upload.stored = True
     services.blobs.put(key, file.read() if part.size <= SPOOL_BYTES else file)
     return TrainingFile(name, key, part.size, pixels, part.digest.hexdigest(), archive)
 
@@ -133,18 +143,6 @@ async def _raw(request: Request) -> AsyncGenerator[Part, None]:
             await part.take(chunk)
         file.seek(0)
         yield part
-
-
-async def _small_body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_OPTIONS_BYTES:
-            raise problems.InvalidRequest(
-                f"The body has more than {MAX_OPTIONS_BYTES:,} bytes and is not said to hold files. Send images as "
-                "multipart/form-data, or a zip or tar with its Content-Type."
-            )
-    return bytes(body)
 
 
 def _parsed(media_type: bytes, body: bytes) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from service import openapi, problems
 from service.access import READ, CallerDep
 from service.job_view import EXAMPLE_ID
+from service.parameters import PlainText
 from service.problems import FieldError
 from service.services import ServicesDep
 from store.keys import Scope
@@ -69,7 +70,7 @@ class ListQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    job_id: str | None = Field(None, max_length=100, description="Only those that tell of this job.")
+    job_id: PlainText | None = Field(None, max_length=100, description="Only those that tell of this job.")
     limit: int = Field(50, ge=1, le=200, description="Deliveries a page.")
     cursor: str | None = Field(
         None, pattern="^msg_[0-9a-f]{32}$", description="`next_cursor` of the page before.", examples=[EXAMPLE_DELIVERY]
@@ -79,7 +80,9 @@ class ListQuery(BaseModel):
 async def find_delivery(
     services: ServicesDep,
     caller: CallerDep,
-    delivery_id: Annotated[str, Path(max_length=100, description="Id of a delivery.", examples=[EXAMPLE_DELIVERY])],
+    delivery_id: Annotated[
+        PlainText, Path(max_length=100, description="Id of a delivery.", examples=[EXAMPLE_DELIVERY])
+    ],
 ) -> tuple[Delivery, list[AttemptLog]]:
     """The caller's delivery with the id of the path. Raises the store's DeliveryNotFound, answered as 404."""
     return await to_thread.run_sync(services.webhooks.get, delivery_id, caller.tenant)

@@ -11,10 +11,11 @@ nobody.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+import structlog
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -28,7 +29,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from store import datasets, faults, models, usage, webhooks
@@ -42,6 +43,8 @@ from store.schema import job_events, jobs
 from store.settings import Settings
 
 __all__ = ["Job", "JobKind", "JobState", "Jobs"]
+
+log = structlog.get_logger(__name__)
 
 c = jobs.c
 Where = Sequence[ColumnElement[bool]]
@@ -178,15 +181,23 @@ class Jobs(JobQueries):
     def hand_back(self, owner: str) -> list[Job]:
         """Queue again, without a strike, whatever a stopping worker still holds."""
         mine = [c.state == JobState.RUNNING, c.lease_owner == owner]
-        return self._for_each(mine, lambda connection, where: self._advance(connection, _change(where, _REQUEUED)))
+        with self._engine.begin() as connection:
+            ids = connection.execute(select(c.id).where(*mine)).scalars().all()
+            freed = [self._advance(connection, _change([c.id == job_id, *mine], _REQUEUED)) for job_id in ids]
+        return [job for job in freed if job is not None]
 
     # ---- the sweep's side ---------------------------------------------------------------------------------------
 
     def requeue_expired(self, limit: int = 500) -> list[Job]:
-        """Queue again (or fail, after too many attempts) the running jobs whose worker let the lease expire."""
-        error = JobError("worker_lost", "The worker that ran this job died or stalled; every attempt ended that way.")
+        """Queue again (or fail, after too many attempts) the running jobs whose worker let the lease expire.
+
+        Each in a transaction of its own: a job that the database will not change must not hold up everybody else's.
+        """
         expired = [c.state == JobState.RUNNING, c.lease_until < from_now()]
-        return self._for_each(expired, lambda connection, where: self._strike(connection, where, error), limit)
+        with single(self._engine) as connection:
+            ids = connection.execute(select(c.id).where(*expired).limit(limit)).scalars().all()
+        requeued = [self._struck([c.id == job_id, *expired], job_id) for job_id in ids]
+        return [job for job in requeued if job is not None]
 
     def purge(self, job_id: str) -> Job:
         """Forget a job's bytes and history. Call it before deleting the blobs, so that nobody starts to read them.
@@ -229,33 +240,27 @@ class Jobs(JobQueries):
     def _next_turn(self, connection: Connection, new: NewJob) -> int:
         bound = {"of_kind": new.kind, "of_tenant": new.tenant}
         length, running_round, my_length, my_last = connection.execute(_QUEUE, bound).one()
-        self._require_place(connection, new, length, my_length)
+        self._require_place(length, my_length)
         return max(running_round or 0, -1 if my_last is None else my_last) + (my_last is not None)
 
-    def _require_place(self, connection: Connection, new: NewJob, length: int, my_length: int) -> None:
-        """Refuse a job that is one too many, unless it is not new at all."""
+    def _require_place(self, length: int, my_length: int) -> None:
+        """Refuse a job that is one too many."""
         bound, my_bound = self._settings.max_queued, self._settings.max_queued_per_tenant
-        if (length < bound and my_length < my_bound) or self._known_key(connection, new):
-            return
         if my_length >= my_bound:
             raise TenantQueueFull(my_bound, QUEUE_FULL_RETRY_SECONDS)
-        raise QueueFull(bound, QUEUE_FULL_RETRY_SECONDS)
-
-    def _known_key(self, connection: Connection, new: NewJob) -> bool:
-        if new.idempotency_key is None:
-            return False
-        query = select(c.id).where(c.tenant == new.tenant, c.idempotency_key == new.idempotency_key)
-        return connection.execute(query).first() is not None
+        if length >= bound:
+            raise QueueFull(bound, QUEUE_FULL_RETRY_SECONDS)
 
     def _create_all(self, group: Sequence[NewJob]) -> list[Created]:
         """Record all of them in one transaction, or none. Raises as `create`."""
         try:
             with self._engine.begin() as connection:
                 made = [self._create(connection, new) for new in group]
-        except IntegrityError:
-            if len(group) > 1 or group[0].idempotency_key is None:
+        except (IntegrityError, StoreError):  # a bound that the first job took up does not refuse its repetition
+            earlier = self._replay(group[0]) if len(group) == 1 else None
+            if earlier is None:
                 raise
-            return [Created(self._replay(group[0]), replayed=True)]
+            return [Created(earlier, replayed=True)]
         faults.point("created")
         return [Created(job, replayed=False) for job in made]
 
@@ -293,11 +298,11 @@ class Jobs(JobQueries):
         _record(connection, row, "state")
         return Job.from_row(row)
 
-    def _replay(self, new: NewJob) -> Job:
-        job = self.find_replay(new.tenant, new.idempotency_key or "", new.body_hash or "")
-        if job is None:
-            raise JobNotFound(new.id)
-        return job
+    def _replay(self, new: NewJob) -> Job | None:
+        """The job that the same request made before, if there is one."""
+        if new.idempotency_key is None:
+            return None
+        return self.find_replay(new.tenant, new.idempotency_key, new.body_hash or "")
 
     def _await_other_claims(self, connection: Connection, kind: JobKind) -> None:
         """With a cap, let one claim in at a time: two that count together would both find the last place free."""
@@ -348,12 +353,15 @@ class Jobs(JobQueries):
             or self._advance(connection, _change(where, {**self._ending(JobState.FAILED), **_error(error), **struck}))
         )
 
-    def _for_each(self, where: Where, change: Callable[[Connection, Where], Job | None], limit: int = 500) -> list[Job]:
-        """Change jobs one by one, each only if it still is what `where` says."""
-        with self._engine.begin() as connection:
-            ids = connection.execute(select(c.id).where(*where).limit(limit)).scalars().all()
-            changed = [change(connection, [c.id == job_id, *where]) for job_id in ids]
-        return [job for job in changed if job is not None]
+    def _struck(self, where: Where, job_id: str) -> Job | None:
+        """Strike a lost job; None: it is lost no more, or the database refuses. Raises if that cannot be reached."""
+        with self._engine.connect() as connection:
+            try:
+                with connection.begin():
+                    return self._strike(connection, where, _LOST)
+            except SQLAlchemyError as error:
+                log.error("job_not_requeued", job_id=job_id, reason=str(error))
+                return None
 
     def _ending(self, state: JobState) -> dict[str, Any]:
         return {
@@ -390,6 +398,7 @@ def _change(where: Where, values: Values) -> Change:
     return update(jobs).where(*where).values({**values, "event_seq": c.event_seq + 1}).returning(jobs)
 
 
+_LOST = JobError("worker_lost", "The worker that ran this job died or stalled; every attempt ended that way.")
 _REQUEUED: Values = {"state": JobState.QUEUED, "lease_owner": None, "lease_until": None, "phase": None}
 
 

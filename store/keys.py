@@ -16,7 +16,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Engine, RowMapping, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Engine, RowMapping, case, exists, func, insert, or_, select, update
 
 from store.database import from_now, single
 from store.errors import StoreError
@@ -51,8 +51,8 @@ DEFAULT_SCOPES = (Scope.READ, Scope.DENOISE, Scope.FINETUNE)
 class KeyNotFound(StoreError):
     """No key has this id."""
 
-    def __init__(self, key_id: str) -> None:
-        super().__init__(f"There is no key {key_id}; `python -m ops keys list` shows those that exist.")
+    def __init__(self, key_id: str, what: str = "key") -> None:
+        super().__init__(f"There is no {what} {key_id}; `python -m ops keys list` shows those that exist.")
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Keys:
         query = (
             select(keys, *Allowance.columns())
             .join(tenants, tenants.c.name == c.tenant)
-            .where(c.id == found[1], c.revoked_at.is_(None), or_(c.expires_at.is_(None), c.expires_at > from_now()))
+            .where(c.id == found[1], *_live())
         )
         with single(self._engine) as connection:
             row = connection.execute(query).mappings().one_or_none()
@@ -150,17 +150,25 @@ class Keys:
         """
         return self._change(key_id, {"revoked_at": func.coalesce(c.revoked_at, from_now())})
 
-    def rotate(self, key_id: str, grace_hours: float = 24.0) -> str:
-        """Make another key with the same tenant and scopes; the old one ends after the grace time.
+    def rotate(self, key_id: str, grace_hours: float = 24.0, days: float | None = None) -> str:
+        """Make another key with the same tenant and scopes; the old one ends after the grace time, if not before.
+
+        Args:
+            days: until the new one expires; None: when the old one would have.
 
         Raises:
             KeyNotFound: there is no live key with this id.
         """
-        old = next((key for key in self.list() if key.id == key_id and key.revoked_at is None), None)
-        if old is None:
-            raise KeyNotFound(key_id)
-        text = self.create(old.tenant, old.scopes, old.label)
-        self._change(key_id, {"expires_at": from_now(3600 * grace_hours)})
+        text, grace = new_key(), from_now(3600 * grace_hours)
+        with self._engine.begin() as connection:
+            found = connection.execute(select(keys).where(c.id == key_id, *_live())).mappings().one_or_none()
+            if found is None:
+                raise KeyNotFound(key_id, "live key")
+            expires_at = found["expires_at"] if days is None else from_now(86400 * days)
+            fresh = {"id": text.split("_")[1], "digest": _digest(text), "created_at": from_now()}
+            connection.execute(insert(keys).values({**found, **fresh, "expires_at": expires_at}))
+            ends = case((c.expires_at < grace, c.expires_at), else_=grace)
+            connection.execute(update(keys).where(c.id == key_id).values(expires_at=ends))
         return text
 
     def _change(self, key_id: str, values: Mapping[str, Any]) -> Key:
@@ -170,6 +178,11 @@ class Keys:
         if row is None:
             raise KeyNotFound(key_id)
         return Key.from_row(row)
+
+
+def _live() -> list[ColumnElement[bool]]:
+    """Condition: the key is neither revoked nor expired."""
+    return [c.revoked_at.is_(None), or_(c.expires_at.is_(None), c.expires_at > from_now())]
 
 
 def new_key() -> str:

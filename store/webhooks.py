@@ -22,6 +22,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+import structlog
 from sqlalchemy import Connection, Engine, RowMapping, case, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -30,6 +31,8 @@ from store.errors import StoreError
 from store.ids import new_id
 from store.job import FINAL, JobKind, JobState
 from store.schema import webhook_attempts, webhook_deliveries, webhook_secrets
+
+log = structlog.get_logger(__name__)
 
 c = webhook_deliveries.c
 LEASE_SECONDS = 60.0
@@ -183,7 +186,7 @@ class Webhooks:
         return count, 0.0 if oldest is None else max((now - oldest).total_seconds(), 0.0)
 
     def forget_old(self, days: float, limit: int = 500) -> int:
-        """Drop the log of deliveries that ended so many days ago; how many."""
+        """Drop the log of deliveries that ended so many days ago, at most `limit` of them; how many."""
         old = select(c.id).where(c.state != DeliveryState.PENDING, c.ended_at < from_now(-86400 * days)).limit(limit)
         with self._engine.begin() as connection:
             ids = list(connection.execute(old).scalars())
@@ -259,6 +262,9 @@ def announce(connection: Connection, job: RowMapping) -> None:
     """Record a delivery for a job, as its row now is, if it has just ended and somebody wants to hear of it."""
     url = job["options"].get("webhook_url")
     if url is None or JobState(job["state"]) not in FINAL:
+        return
+    if "\0" in url:  # of a job from before the gateway refused it: PostgreSQL keeps none, and the job has to end
+        log.warning("webhook_url_unusable", job_id=job["id"])
         return
     kind = f"job.{job['state']}"
     values = {

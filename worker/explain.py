@@ -11,10 +11,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from images.errors import ImageError
 from model.errors import ModelError, WeightsError
 from store.errors import BlobMissing, BlobStoreError
+from store.job import JobError
 from store.models import ModelNotFound
 from worker.errors import Refused, Retriable, Stopped
 
 log = structlog.get_logger(__name__)
+
+CRASHED = JobError(
+    "internal_error", "A worker failed on this job, every time it was tried. It is logged; report it with the job's id."
+)
 
 
 def explain(error: Exception) -> Stopped:
@@ -43,7 +48,7 @@ def explain(error: Exception) -> Stopped:
             return Retriable("out_of_memory", "The image needs more memory than a worker has; send it in parts.")
     log.error("attempt_crashed", exc_info=error)
     return Retriable(
-        "internal_error",
-        "A worker failed on this job, every time it was tried. It is logged; report it with the job's id.",
+        CRASHED.code,
+        CRASHED.detail,
         fatal=isinstance(error, torch.AcceleratorError),  # after one, every call on that CUDA context fails
     )

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 import structlog
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from store.blobs import Blobs, checkpoints_prefix
 from store.broker import Broker
@@ -17,7 +18,7 @@ from store.settings import Settings
 from store.traces import job_span, past_span, say_outcome
 from worker.attempt import Attempt
 from worker.errors import Canceled, LeaseLost, Refused, Retriable, ShuttingDown, Stopped
-from worker.explain import explain
+from worker.explain import CRASHED, explain
 from worker.metrics import WorkerMetrics
 from worker.shutdown import Grace
 from worker.stages import Stages
@@ -27,6 +28,9 @@ log = structlog.get_logger(__name__)
 Work = Callable[[Attempt, Stages], Outcome]
 WELL = frozenset({"succeeded", "canceled", "handed_back"})
 """Outcomes that are no error in a trace."""
+
+AWAY = (OperationalError, InterfaceError, PoolTimeout)
+"""What a database that is away, or too busy, raises: trying again may help."""
 
 
 class Runner:
@@ -114,7 +118,7 @@ class Runner:
 
     def _conclude(self, job: Job, ended: Outcome | Stopped, stages: Stages) -> str:
         """Record the end of an attempt; what became of it, in a word for logs and metrics."""
-        after = self._recorded(lambda: self._transition(job, ended, stages))
+        after = self._recorded(job, ended, stages)
         if after is not None and after.state.final:
             self._broker.announce(job.id)
         if after is None or after.state is not JobState.SUCCEEDED:
@@ -150,14 +154,30 @@ class Runner:
         now = self._jobs.get_many([job.id]).get(job.id)
         return now if now is not None and (now.state, now.attempt) == (JobState.SUCCEEDED, job.attempt) else None
 
-    def _recorded(self, transition: Callable[[], Job | None]) -> Job | None:
+    def _recorded(self, job: Job, ended: Outcome | Stopped, stages: Stages) -> Job | None:
+        """The job after its end is written; None: it is not, and the sweep decides once the lease runs out.
+
+        An end that the database refuses as such (a text that it cannot keep, say) it would refuse again: the attempt
+        then counts as one that crashed, so that it is struck, and this process goes on to the next job.
+        """
+        try:
+            return self._insisted(lambda: self._transition(job, ended, stages))
+        except SQLAlchemyError as error:
+            log.error("outcome_refused", exc_info=error)
+        try:
+            return self._insisted(lambda: self._jobs.release(job, CRASHED))
+        except SQLAlchemyError as error:
+            log.error("outcome_not_recorded", reason=str(error))
+            return None
+
+    def _insisted(self, transition: Callable[[], Job | None]) -> Job | None:
         """Try for as long as the lease can last: a database that restarts must not cost a finished job its result."""
         deadline = time.monotonic() + self._settings.lease_seconds
         wait = 0.1
         while True:
             try:
                 return transition()
-            except OperationalError as error:
+            except AWAY as error:
                 if time.monotonic() > deadline:
                     log.error("outcome_not_recorded", reason=str(error))
                     return None

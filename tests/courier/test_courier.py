@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -11,11 +13,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import insert, select, update
 
+from courier.addresses import GuardedBackend
+from courier.lookups import Lookups
+from courier.loop import Courier
+from courier.metrics import CourierMetrics
+from courier.sender import Sender
 from store.database import from_now
+from store.ids import new_id
 from store.job import Outcome
 from store.schema import webhook_deliveries
 from store.webhooks import Delivery, DeliveryState, Webhooks
@@ -54,6 +63,21 @@ def courier(store: Store, **more: str) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) in (0, -signal.SIGKILL)
+
+
+@contextmanager
+def courier_here(store: Store, lookups: Lookups, seconds: float) -> Iterator[Courier]:
+    """Run a courier in this process until the block ends, with a resolver of the test."""
+    sender = Sender(lambda tenant: GuardedBackend(True, lookups.of(tenant)), seconds)
+    here, loop = Courier(Webhooks(store.engine), sender, lookups, 30.0, CourierMetrics()), asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_until_complete, args=[here.run()])
+    thread.start()
+    try:
+        yield here
+    finally:
+        loop.call_soon_threadsafe(here.stop)
+        thread.join(60)
+        loop.close()
 
 
 def finished(store: Store, url: str, tenant: str = "acme") -> str:
@@ -105,6 +129,45 @@ def test_a_slow_receiver_of_one_tenant_keeps_no_other_waiting(sqlite: Store) -> 
             wait(lambda: delivery(sqlite, job_id).state is DeliveryState.DELIVERED)
             assert len(slow.heard) <= 8
             release.set()
+
+
+def test_names_of_one_tenant_that_hang_keep_no_other_waiting(sqlite: Store) -> None:
+    release, begun = threading.Event(), threading.Semaphore(0)
+    asked: list[str] = []
+
+    def getaddrinfo(host: str, *arguments: Any, **named: Any) -> list[tuple[Any, ...]]:
+        asked.append(host)
+        if host == "hangs.example":
+            begun.release()
+            assert release.wait(PATIENCE_SECONDS)
+            raise OSError("no such name")
+        return list(socket.getaddrinfo(host, *arguments, **named))
+
+    for _ in range(30):
+        finished(sqlite, "http://hangs.example/", tenant="slow")
+    with receiving(status(200)) as quick, courier_here(sqlite, Lookups(getaddrinfo), seconds=2.0):
+        for _ in range(8):
+            assert begun.acquire(timeout=PATIENCE_SECONDS)
+        wait(lambda: sum(one.last_error is not None for one in Webhooks(sqlite.engine).page("slow").deliveries) == 8)
+        job_id = finished(sqlite, quick.url)  # the eight were given up, and their threads hang on
+        wait(lambda: delivery(sqlite, job_id).state is DeliveryState.DELIVERED)
+        assert asked.count("hangs.example") == 8
+        release.set()
+        assert begun.acquire(timeout=PATIENCE_SECONDS), "places come back once the lookups have ended"
+
+
+def test_old_logs_go_until_none_is_left(sqlite: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("courier.loop.IDLE_SECONDS", 0.01)
+    for _ in range(3):
+        finished(sqlite, "http://127.0.0.1:9/")
+    with sqlite.engine.begin() as connection:
+        old = {"state": DeliveryState.FAILED, "next_at": None, "ended_at": from_now(-86400 * 31)}
+        connection.execute(update(webhook_deliveries).values(old))
+        rows = [dict(row) for row in connection.execute(select(webhook_deliveries)).mappings()]
+        connection.execute(insert(webhook_deliveries), [row | {"id": new_id("msg")} for row in rows * 400])
+    with courier_here(sqlite, Lookups(), seconds=1.0) as here:
+        here._forget_at = 0.0
+        wait(lambda: Webhooks(sqlite.engine).page("acme").deliveries == [])
 
 
 def test_a_courier_that_is_killed_in_the_middle_loses_nothing(sqlite: Store) -> None:

@@ -16,6 +16,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from courier.addresses import GuardedBackend, is_public
+from courier.lookups import Lookups
 from courier.sender import Sender
 from store.job import JobKind
 from store.webhooks import Attempt, Delivery, DeliveryState
@@ -36,7 +37,8 @@ def delivery(url: str) -> Delivery:
 
 
 def send(url: str, private: bool = True, seconds: float = 30.0, **backend: Any) -> Attempt:
-    sender = Sender(GuardedBackend(private, **backend), total_seconds=seconds)
+    network = GuardedBackend(private, **{"resolve": Lookups().of("acme"), **backend})
+    sender = Sender(lambda _: network, total_seconds=seconds)
     return asyncio.run(sender.send(delivery(url), [SECRET, OLD_SECRET]))
 
 
@@ -114,7 +116,8 @@ def test_a_redirect_to_the_clouds_metadata_is_not_followed() -> None:
     [
         "127.0.0.1", "localhost", "0x7f000001", "2130706433", "127.1", "0.0.0.0", "[::1]", "[::]", "[::ffff:127.0.0.1]",
         "169.254.169.254", "[::ffff:169.254.169.254]", "10.0.0.1", "172.16.0.1", "192.168.1.1", "100.64.0.1",
-        "[fe80::1]", "[fc00::1]", "[64:ff9b::a9fe:a9fe]", "[2002:7f00:1::]", "224.0.0.1", "255.255.255.255",
+        "[fe80::1]", "[fc00::1]", "[fec0::1]", "[64:ff9b::a9fe:a9fe]", "[2002:7f00:1::]", "224.0.0.1",
+        "255.255.255.255",
     ],
 )  # fmt: skip
 def test_an_address_that_is_not_public_is_never_connected_to(host: str) -> None:
@@ -178,6 +181,20 @@ def test_what_is_no_address_of_the_web_is_refused() -> None:
     for url in ("ftp://example.com/x", "unix:///run/docker.sock", "file:///etc/passwd", "http://[::1"):
         attempt = send(url, private=False)
         assert attempt.status is None and attempt.error is not None, url
+
+
+@pytest.mark.parametrize("url", ["https://münchen.example/hook", "https://example.com/ü"])
+def test_a_url_that_is_not_ascii_is_given_up(url: str) -> None:
+    attempt = send(url)
+    assert attempt.final and "the URL cannot be used" in str(attempt.error)
+
+
+def test_an_error_that_nobody_expected_is_an_attempt_that_failed() -> None:
+    async def resolve(_: str, __: int) -> list[str]:
+        raise ZeroDivisionError("secret")
+
+    attempt = send("https://example.com/hook", resolve=resolve)
+    assert not attempt.final and attempt.error == "the delivery failed on our side; it is logged"
 
 
 def test_what_is_not_http_is_an_error_and_not_a_crash() -> None:

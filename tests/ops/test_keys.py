@@ -44,7 +44,8 @@ def test_the_life_of_a_key(data_dir: Path) -> None:
     assert found is not None and sorted(found[0].scopes) == ["denoise", "read"]
     assert text not in made.stderr  # so that `> file` keeps it off the screen
     key_id = text.split("_")[1]
-    later = ops(data_dir, "keys", "rotate", key_id, "--grace-hours", "0").stdout.strip()
+    later = ops(data_dir, "keys", "rotate", key_id, "--grace-hours", "0", "--days", "30").stdout.strip()
+    assert "no live key" in ops(data_dir, "keys", "rotate", key_id, expect=1).stderr
     assert keys.authenticate(text) is None and keys.authenticate(later) is not None
     ops(data_dir, "keys", "revoke", later.split("_")[1])
     assert keys.authenticate(later) is None

@@ -112,7 +112,9 @@ def running_gateway(data_dir: Path, **changes: Any) -> Iterator[Running]:
     # Nobody listens on this Redis port: rings fail at once, and requests must not notice.
     values: dict[str, Any] = {"data_dir": data_dir, "redis_url": f"redis://127.0.0.1:{free_port()}/0", **changes}
     settings = Settings(**values)
-    upgrade(connect(settings.database))
+    engine = connect(settings.database)
+    upgrade(engine)
+    engine.dispose()
     app = create_app(settings)
     config = uvicorn.Config(app, http=ImpatientProtocol, log_config=None, access_log=False)
     server = Gateway(app, config)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.service.gateway import Running, png, running_gateway
+from tests.service.test_slow_clients import connection
 
 
 @pytest.fixture
@@ -67,6 +68,34 @@ def test_datasets_are_listed_and_found_by_name(gateway: Running, dataset: dict[s
 @pytest.mark.parametrize("name", ["..%2Fa", "a%2F%2Fb", "a%5Cb", "a%00b", "x" * 501])
 def test_names_that_are_refused(gateway: Running, dataset: dict[str, Any], name: str) -> None:
     assert gateway.http.put(f"{dataset['links']['images']}/{name}", content=png()).status_code == 422
+
+
+def test_without_a_key_the_body_is_not_asked_for(tmp_path: Path) -> None:
+    """uvicorn sends `100 Continue` at the first byte that the app wants of a body."""
+    head = b"POST /datasets HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    head += b"Content-Length: 60000000\r\nExpect: 100-continue\r\n\r\n"
+    with running_gateway(tmp_path) as gateway:
+        gateway.services.keys.create("acme")
+        gateway.wait_until_closed()
+        with connection(gateway) as client:
+            client.sendall(head)
+            assert client.recv(65536).startswith(b"HTTP/1.1 401")
+
+
+@pytest.mark.parametrize("size", [70_000, 300_000])
+def test_a_name_that_is_too_large_is_a_413(gateway: Running, size: int) -> None:
+    answer = gateway.http.post("/datasets", json={"name": "x" * size})
+    assert (answer.status_code, answer.json()["type"]) == (413, "/problems/content-too-large")
+
+
+@pytest.mark.parametrize(
+    ("body", "field"), [('{"name": 5}', "name"), ('{"nam": "x"}', "nam"), ("[]", "body"), ("{", "body"), ("5", "body")]
+)
+def test_a_body_that_names_no_dataset_is_refused(gateway: Running, body: str, field: str) -> None:
+    answer = gateway.http.post("/datasets", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422 and answer.json()["errors"][0]["field"] == field, answer.text
+    other = gateway.http.post("/datasets", content=body, headers={"Content-Type": "text/plain"})
+    assert (other.status_code, "application/json" in other.json()["detail"]) == (415, True)
 
 
 def test_bounds(tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 import tracemalloc
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,9 @@ import httpx
 import pytest
 
 from store.job import JobKind
+from store.tenants import Allowance, Tenants
 from tests.service.gateway import Running, png, running_gateway
+from tests.service.test_slow_clients import connection
 
 
 def images(*colors: int) -> list[tuple[str, tuple[str, bytes]]]:
@@ -100,6 +104,50 @@ def test_refusals_say_what_to_change_and_leave_nothing(gateway: Running, request
     assert stored(gateway) == before
 
 
+def test_a_slow_blob_store_keeps_nobody_else_waiting(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, may_end, ended = threading.Event(), threading.Event(), threading.Event()
+    delete_job = gateway.services.blobs.delete_job
+
+    def slow(job_id: str) -> None:
+        begun.set()
+        may_end.wait(10)
+        ended.set()
+        delete_job(job_id)
+
+    monkeypatch.setattr(gateway.services.blobs, "delete_job", slow)
+    before = stored(gateway)
+    with ThreadPoolExecutor(1) as pool:
+        refused = pool.submit(gateway.http.post, "/finetune", files=images(1), data={"base_model": "mdl_x"})
+        assert begun.wait(10)
+        assert gateway.http.get("/livez").status_code == 200 and not ended.is_set()
+        may_end.set()
+        assert refused.result().status_code == 422
+    assert stored(gateway) == before
+
+
+def test_nothing_is_deleted_where_nothing_was_stored(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    deleted: list[str] = []
+    monkeypatch.setattr(gateway.services.blobs, "delete_job", deleted.append)
+    assert gateway.http.post("/finetune", json={"max_steps": 5}).status_code == 422
+    assert deleted == []
+
+
+def test_an_unknown_field_is_refused_before_the_body_ends(gateway: Running) -> None:
+    """However many of them a body of 20 GB could bring."""
+    head = b"POST /finetune HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+    head += b"Content-Length: 1000000\r\n\r\n"
+    part = b'--x\r\nContent-Disposition: form-data; name="%s"\r\n\r\n5\r\n'
+    with connection(gateway) as client:
+        client.sendall(head + part % b"max_steps" + part % b"colour" + b"--x\r\n")
+        answer = client.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 422") and b"colour: this field is not known here" in answer
+
+
+def test_options_that_are_too_long_are_a_413(gateway: Running) -> None:
+    answer = gateway.http.post("/finetune", json={"name": "x" * 70_000})
+    assert (answer.status_code, answer.json()["type"]) == (413, "/problems/content-too-large")
+
+
 def test_other_content_is_refused_with_the_remedy(gateway: Running) -> None:
     answer = gateway.http.post("/finetune", content=b"x", headers={"Content-Type": "text/csv"})
     assert (answer.status_code, "dataset_id" in answer.json()["detail"]) == (415, True)
@@ -115,6 +163,18 @@ def test_the_same_key_makes_one_job(gateway: Running) -> None:
     assert first.json()["id"] == again.json()["id"] and again.headers["idempotency-replayed"] == "true"
     assert (other.status_code, other.json()["type"]) == (422, "/problems/idempotency-mismatch")
     assert {key.split("/")[1] for key in set(stored(gateway)) - before} == {first.json()["id"]}
+
+
+def test_a_bound_does_not_refuse_the_repetition_of_what_it_let_through(tmp_path: Path) -> None:
+    with running_gateway(tmp_path) as gateway:
+        key = gateway.services.keys.create("acme")
+        Tenants(gateway.services.engine).set_allowance("acme", Allowance(unfinished_jobs=1))
+        gateway.wait_until_closed()
+        headers = {"Idempotency-Key": "k", "Authorization": f"Bearer {key}"}
+        first, again = (gateway.http.post("/finetune", files=images(1), headers=headers) for _ in range(2))
+        assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
+        other = gateway.http.post("/finetune", files=images(1), headers=headers | {"Idempotency-Key": "other"})
+        assert (other.status_code, other.json()["type"]) == (429, "/problems/too-many-jobs")
 
 
 def test_bounds_of_a_set(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Clients that hold a connection and say little, byte by byte over real sockets."""
 
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -93,6 +94,35 @@ def test_a_body_that_never_ends_is_a_408(with_bodies: Running, dribble: bytes) -
         answer = until_closed(client, dribble)
     assert answer.startswith(b"HTTP/1.1 408")
     assert b"/problems/body-stalled" in answer and b"connection: close" in answer.lower()
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type", "part"),
+    [
+        ("/denoise", "image/png", b""),
+        ("/denoise", "multipart/form-data; boundary=x", b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\n'),
+        ("/finetune", "application/zip", b""),
+        ("/datasets", "application/json", b'{"name": "'),
+    ],
+)
+def test_a_client_that_leaves_in_the_middle_is_no_error_of_ours(
+    gateway: Running, capsys: pytest.CaptureFixture[str], path: str, content_type: str, part: bytes
+) -> None:
+    def answered(status: str) -> float:
+        text = gateway.http.get("/metrics").text
+        samples = re.findall(rf'^b2s_http_requests_total{{method="POST".*,status="{status}"}} (\S+)$', text, re.M)
+        return sum(map(float, samples))
+
+    errors, left = answered("5.."), answered("499")
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {content_type}\r\nContent-Length: 1000\r\n\r\n"
+    with connection(gateway) as client:
+        client.sendall(head.encode() + part + b"a" * 100)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while answered("499") == left:
+        assert time.monotonic() < deadline, "the request is not counted"
+        time.sleep(0.05)
+    assert answered("5..") == errors
+    assert capsys.readouterr().out == ""  # errors alone are logged here
 
 
 def test_patience_is_for_waiting_only(with_bodies: Running) -> None:

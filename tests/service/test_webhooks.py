@@ -43,12 +43,21 @@ def test_what_was_tried_is_shown_and_can_be_replayed(gateway: Running) -> None:
 @pytest.mark.parametrize(
     "url",
     ["receiver.example", "http://receiver.example/", "https://u:p@receiver.example/", "https://", "ftp://x.example",
-     "https://x:99999/", "https://[::1", "https://" + "a" * 2000],
+     "https://x:99999/", "https://[::1", "https://" + "a" * 2000, "https://münchen.example/", "https://x.example/ü",
+     "https://x.example/a b"],
 )  # fmt: skip
 def test_a_url_that_no_delivery_can_go_to_is_refused(gateway: Running, url: str) -> None:
     answer = gateway.http.post("/denoise", files={"image": png()}, data={"webhook_url": url})
     document = problem_of(answer, 422, "invalid-request")
     assert [error["field"] for error in document["errors"]] == ["webhook_url"]
+
+
+def test_a_url_that_is_not_ascii_is_refused_with_the_remedy(gateway: Running) -> None:
+    for path, field in (("/denoise", "image"), ("/finetune", "images")):
+        url = {"webhook_url": "https://münchen.example/hook"}
+        answer = gateway.http.post(path, files={field: ("a.png", png())}, data=url)
+        assert "xn--" in problem_of(answer, 422, "invalid-request")["detail"]
+    assert gateway.post(webhook_url="https://xn--mnchen-3ya.example/%C3%BC")["state"] == "queued"
 
 
 def test_inside_ones_own_network_http_will_do(tmp_path: Path) -> None:

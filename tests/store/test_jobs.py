@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, RowMapping, insert, select, text
 
 from store.errors import IdempotencyConflict, JobNotFound, QueueFull, TenantQueueFull
 from store.ids import new_id
@@ -215,6 +215,24 @@ def test_a_job_fails_after_its_last_attempt(store: Store) -> None:
     assert failed.error is not None
     assert failed.error.code == "worker_lost"
     assert jobs.claim(DENOISE, "w") is None
+
+
+def test_a_job_whose_end_is_refused_holds_up_no_other(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = store.with_settings(lease_seconds=0.02, max_attempts=1)
+    lost = [store.queued(tenant=tenant).id for tenant in ("a", "b", "c")]
+    for _ in lost:
+        jobs.claim(DENOISE, "dying")
+    time.sleep(0.05)
+
+    def refuse_one(connection: Connection, row: RowMapping) -> None:
+        if row["id"] == lost[1]:
+            connection.execute(text("SELECT no_such_column"))
+
+    monkeypatch.setattr("store.webhooks.announce", refuse_one)
+    assert sorted(job.id for job in jobs.requeue_expired()) == [lost[0], lost[2]]
+    assert jobs.get(lost[1]).state is JobState.RUNNING
+    monkeypatch.undo()
+    assert [job.id for job in jobs.requeue_expired()] == [lost[1]]
 
 
 def test_a_released_job_waits_before_its_next_attempt(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,6 +67,26 @@ def test_rotation_leaves_time_to_change_over(keys: Keys) -> None:
         keys.rotate(last.split("_")[1])
 
 
+def test_an_expired_key_is_not_revived(keys: Keys) -> None:
+    expired = keys.create("acme", days=-0.001).split("_")[1]
+    with pytest.raises(KeyNotFound, match="no live key"):
+        keys.rotate(expired)
+    assert [key.id for key in keys.list()] == [expired]
+
+
+def test_rotation_gives_nobody_more_time(keys: Keys) -> None:
+    old = keys.create("acme", days=0.5).split("_")[1]
+    ends = keys.list()[0].expires_at
+    new = keys.rotate(old, grace_hours=24).split("_")[1]
+    assert {key.id: key.expires_at for key in keys.list()} == {old: ends, new: ends}
+    assert ends is not None
+    newer = keys.rotate(new, grace_hours=1, days=30).split("_")[1]
+    found = {key.id: key.expires_at for key in keys.list()}
+    for key_id, hours in ((new, 1.0), (newer, 30 * 24.0)):
+        at = found[key_id]
+        assert at is not None and (at - ends).total_seconds() == pytest.approx(3600 * (hours - 12), abs=300)
+
+
 def test_revoking_the_last_key_does_not_count_as_having_none(keys: Keys) -> None:
     assert not keys.configured()
     keys.revoke(keys.create("acme").split("_")[1])

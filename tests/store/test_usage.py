@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from store.errors import QuotaExceeded, TooManyJobs
+from store.errors import IdempotencyConflict, QuotaExceeded, TooManyJobs
 from store.job import JobError, JobKind, Outcome
 from store.tenants import Allowance
 from store.usage import DayUsage, Usage, resets_at
@@ -98,6 +98,25 @@ def test_requests_that_race_do_not_slip_past_a_bound(store: Store, bounds: Allow
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(send, range(16))) == 5
     assert today(store).accepted == 5
+
+
+@pytest.mark.parametrize("kind", list(JobKind))
+@pytest.mark.parametrize("bounds", [Allowance(pixels_per_day=15), Allowance(unfinished_jobs=1)], ids=["pixels", "jobs"])
+def test_a_bound_that_a_job_took_up_does_not_refuse_its_repetition(
+    store: Store, bounds: Allowance, kind: JobKind
+) -> None:
+    values = {"kind": kind, "tenant": "acme", "pixels": 10, "allowance": bounds, "idempotency_key": "k"}
+    first = store.jobs.create(new_job(body_hash="a", **values))
+    again = store.jobs.create(new_job(body_hash="a", **values))
+    assert (again.replayed, again.job.id) == (True, first.job.id)
+    with pytest.raises(IdempotencyConflict):
+        store.jobs.create(new_job(body_hash="b", **values))
+    with pytest.raises((QuotaExceeded, TooManyJobs)):
+        store.jobs.create(new_job(**values | {"idempotency_key": "other"}))
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: store.jobs.create(new_job(body_hash="a", **values)).job.id, range(16)))
+    assert set(made) == {first.job.id}
+    assert today(store).accepted == 1
 
 
 def test_a_finished_job_makes_room_for_another(store: Store) -> None:

@@ -55,6 +55,14 @@ def test_every_way_to_end_is_announced_once(store: Store, webhooks: Webhooks) ->
     assert told[failed.id]["data"]["error"] == {"code": "broken_image", "detail": "cut short"}
 
 
+def test_a_job_with_a_url_that_cannot_be_kept_ends_untold(store: Store, webhooks: Webhooks) -> None:
+    """Queued before the gateway refused such a URL."""
+    options = {"webhook_url": "https://receiver.example/a\0b"}
+    assert store.jobs.finish(store.running(options=options), Outcome(None, {}, {})) is not None
+    assert store.jobs.request_cancel(store.queued(options=options).id).state.final
+    assert webhooks.page("default").deliveries == []
+
+
 def test_an_attempt_that_is_tried_again_is_not_announced(store: Store, webhooks: Webhooks) -> None:
     store.jobs.release(store.running(**WANTED), JobError("storage_unavailable", "away"))
     assert webhooks.page("acme").deliveries == []

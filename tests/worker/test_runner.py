@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import errno
 import time
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import pytest
 import torch
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 
 from store.blobs import attempt_key
 from store.errors import BlobStoreError
 from store.job import JobKind, JobState, Outcome
+from store.models import NewModel
 from store.usage import Usage
 from tests.worker.conftest import Bench
 from worker.attempt import Attempt
@@ -191,6 +193,37 @@ def test_a_database_away_for_a_moment_costs_no_result(bench: Bench, monkeypatch:
     job = bench.send(b"")
     runner.run_next()
     assert bench.store.jobs.get(job.id).state is JobState.SUCCEEDED
+
+
+def test_an_end_that_the_database_refuses_is_a_strike_and_the_next_job_runs(bench: Bench) -> None:
+    def work(attempt: Attempt, _: Stages) -> Outcome:
+        if attempt.job.id == bad.id:
+            stored = _stored(bench, attempt)
+            return replace(stored, model=NewModel("mdl_x", None, 1, None, {}, "key", 1, "sha"))  # type: ignore[arg-type]
+        return _stored(bench, attempt)
+
+    bad, good = bench.send(b""), bench.send(b"")
+    runner = bench.runner(work)
+    assert runner.run_next() and runner.run_next()
+    again = bench.store.jobs.get(bad.id)
+    assert (again.state, again.strikes) == (JobState.QUEUED, 1)
+    assert list(bench.store.blobs.below(f"jobs/{bad.id}/1")) == []
+    assert bench.store.jobs.get(good.id).state is JobState.SUCCEEDED
+
+
+def test_an_end_that_is_refused_whatever_it_is_is_left_to_the_sweep(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = bench.runner(lambda attempt, stages: _stored(bench, attempt))
+
+    def refuse(*_: Any) -> NoReturn:
+        raise DataError("UPDATE", {}, Exception("PostgreSQL text fields cannot contain NUL (0x00) bytes"))
+
+    for end in ("finish", "release"):
+        monkeypatch.setattr(runner._jobs, end, refuse)
+    job = bench.send(b"")
+    assert runner.run_next()
+    assert bench.store.jobs.get(job.id).state is JobState.RUNNING
 
 
 def test_a_capped_tenant_is_rung_for_when_a_place_is_free(bench: Bench) -> None:
