@@ -70,7 +70,7 @@ class Client:
             options: see `Options`.
 
         Returns:
-            An array; of the same shape and type, if an array was given.
+            An array; of the same axes and type, if an array was given, and of the same shape but for a `roi`.
 
         Raises:
             ImageRefused, RequestRefused: another image or other options are needed.
