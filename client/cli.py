@@ -23,7 +23,7 @@ from rich.console import Console
 from . import display
 from .batch import Outcome, denoise_all
 from .errors import B2SError, JobCanceled, JobFailed, ProblemError, TimedOut, Unreachable
-from .inputs import InputError, Task, plan
+from .inputs import InputError, Plan, plan
 from .sync import Client
 from .types import Event, FineTuneOptions, Options
 
@@ -90,8 +90,8 @@ def denoise(
     if not report:
         options["report"] = False
     with reported(as_json):
-        tasks = plan(inputs, output, output_format)
-        failed = _denoise(context.obj, tasks, options, parallel, overwrite, timeout, as_json)
+        planned = plan(inputs, output, output_format)
+        failed = _denoise(context.obj, planned, options, parallel, overwrite, timeout, as_json)
     if failed:
         raise typer.Exit(FAILED)
 
@@ -214,7 +214,7 @@ def delete(context: typer.Context, job_id: JobId, as_json: Json = False) -> None
 
 def _denoise(
     connection: dict[str, Any],
-    tasks: list[Task],
+    planned: Plan,
     options: Options,
     parallel: int,
     overwrite: bool,
@@ -225,7 +225,7 @@ def _denoise(
     counts = {"done": 0, "skipped": 0, "failed": 0}
     begin = time.perf_counter()
     with display.bar(err) as bar:
-        line = bar.add_task("denoising", total=len(tasks))
+        line = bar.add_task("denoising", total=len(planned.tasks))
 
         def show(outcome: Outcome) -> None:
             counts[outcome.state] += 1
@@ -237,12 +237,15 @@ def _denoise(
 
         with Client(**connection, connections=parallel) as client:
             denoise_all(
-                client, tasks, options, parallel=parallel, overwrite=overwrite, timeout=timeout, on_outcome=show
+                client, planned.tasks, options, parallel=parallel, overwrite=overwrite, timeout=timeout, on_outcome=show
             )
     if not as_json:
         seconds = time.perf_counter() - begin
-        words = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-        out.print(f"{words} in {seconds:.1f} s", highlight=False)
+        words = [f"{count} {state}" for state, count in counts.items() if count]
+        said = ", ".join(words + [planned.left_out_words] * bool(planned.left_out))
+        out.print(f"{said} in {seconds:.1f} s", highlight=False)
+    elif planned.left_out:
+        print_json({"state": "left_out", "files": sum(planned.left_out.values()), "suffixes": dict(planned.left_out)})
     return counts["failed"]
 
 
