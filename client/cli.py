@@ -19,6 +19,7 @@ from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from . import display
 from .batch import Outcome, denoise_all
@@ -233,7 +234,7 @@ def _denoise(
             if as_json:
                 print_json(outcome.to_dict())
             elif outcome.state == "failed":
-                err.print(f"[red]failed[/] {outcome.task.source}: {outcome.error}", highlight=False)
+                err.print(f"[red]failed[/] {escape(f'{outcome.task.source}: {outcome.error}')}", highlight=False)
 
         with Client(**connection, connections=parallel) as client:
             denoise_all(
@@ -243,7 +244,7 @@ def _denoise(
         seconds = time.perf_counter() - begin
         words = [f"{count} {state}" for state, count in counts.items() if count]
         said = ", ".join(words + [planned.left_out_words] * bool(planned.left_out))
-        out.print(f"{said} in {seconds:.1f} s", highlight=False)
+        out.print(f"{said} in {seconds:.1f} s", markup=False, highlight=False)
     elif planned.left_out:
         print_json({"state": "left_out", "files": sum(planned.left_out.values()), "suffixes": dict(planned.left_out)})
     return counts["failed"]
@@ -269,7 +270,7 @@ def reported(as_json: bool) -> Iterator[None]:
         if as_json:
             print_json({"error": error.problem if isinstance(error, ProblemError) else {"detail": str(error)}})
         else:
-            err.print(f"[red]{error}[/]", highlight=False, soft_wrap=True)
+            err.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
             if isinstance(error, ProblemError) and error.request_id:
                 err.print(f"request {error.request_id}", highlight=False)
         raise typer.Exit(exit_code(error)) from None
