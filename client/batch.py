@@ -13,7 +13,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from .errors import B2SError, LimitReached, Unreachable
+from .errors import B2SError, LimitReached, TimedOut, Unreachable
 from .inputs import Task
 from .sync import Client
 from .types import Denoised, Options
@@ -23,7 +23,10 @@ READ_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one file. `state` is `done`, `skipped` (its result was there) or `failed`."""
+    """What became of one file.
+
+    `state` is `done`, `skipped` (its result was there), `failed`, or `late`: the job goes on, another run fetches it.
+    """
 
     task: Task
     state: str
@@ -113,14 +116,16 @@ class _Run:
             self._saves.acquire()
 
     def _outcome(self, task: Task) -> Outcome:
-        found = None if self._overwrite else task.found
-        if found is not None:
-            return Outcome(task, "skipped", saved=found)
         begin = time.perf_counter()
         try:
+            found = None if self._overwrite else task.found
+            if found is not None:
+                return Outcome(task, "skipped", saved=found)
             done = self._denoised(task)
         except Unreachable:
             raise
+        except TimedOut as late:
+            return Outcome(task, "late", time.perf_counter() - begin, late.job.id, error=str(late))
         except (B2SError, OSError) as error:
             if isinstance(error, LimitReached) and error.is_quota:
                 raise

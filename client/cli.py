@@ -92,9 +92,9 @@ def denoise(
         options["report"] = False
     with reported(as_json):
         planned = plan(inputs, output, output_format)
-        failed = _denoise(context.obj, planned, options, parallel, overwrite, timeout, as_json)
-    if failed:
-        raise typer.Exit(FAILED)
+        counts = _denoise(context.obj, planned, options, parallel, overwrite, timeout, as_json)
+    if counts["failed"] or counts["late"]:
+        raise typer.Exit(FAILED if counts["failed"] else LATE)
 
 
 @app.command()
@@ -221,9 +221,9 @@ def _denoise(
     overwrite: bool,
     timeout: float,
     as_json: bool,
-) -> int:
-    """Denoise and show; how many failed."""
-    counts = {"done": 0, "skipped": 0, "failed": 0}
+) -> dict[str, int]:
+    """Denoise and show; how many files came to which state."""
+    counts = {"done": 0, "skipped": 0, "failed": 0, "late": 0}
     begin = time.perf_counter()
     with display.bar(err) as bar:
         line = bar.add_task("denoising", total=len(planned.tasks))
@@ -233,8 +233,10 @@ def _denoise(
             bar.advance(line)
             if as_json:
                 print_json(outcome.to_dict())
-            elif outcome.state == "failed":
-                err.print(f"[red]failed[/] {escape(f'{outcome.task.source}: {outcome.error}')}", highlight=False)
+            elif outcome.error:
+                err.print(
+                    f"[red]{outcome.state}[/] {escape(f'{outcome.task.source}: {outcome.error}')}", highlight=False
+                )
 
         with Client(**connection, connections=parallel) as client:
             denoise_all(
@@ -247,7 +249,7 @@ def _denoise(
         out.print(f"{said} in {seconds:.1f} s", markup=False, highlight=False)
     elif planned.left_out:
         print_json({"state": "left_out", "files": sum(planned.left_out.values()), "suffixes": dict(planned.left_out)})
-    return counts["failed"]
+    return counts
 
 
 def _watch(events: Iterator[Event]) -> None:
@@ -266,7 +268,9 @@ def reported(as_json: bool) -> Iterator[None]:
     """Turn what goes wrong into one line on stderr (or one JSON object) and the exit code."""
     try:
         yield
-    except (B2SError, InputError) as error:
+    except BrokenPipeError:
+        raise  # whoever read our output has seen enough; typer ends quietly
+    except (B2SError, InputError, OSError) as error:
         if as_json:
             print_json({"error": error.problem if isinstance(error, ProblemError) else {"detail": str(error)}})
         else:
@@ -288,7 +292,7 @@ def exit_code(error: Exception) -> int:
             return UNREACHABLE
         case TimedOut():
             return LATE
-        case JobFailed() | JobCanceled():
+        case JobFailed() | JobCanceled() | OSError():
             return FAILED
         case _:
             return REFUSED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from client import Client, cli
-from tests.client.both import HURRIED
+from client.types import Denoised
+from tests.client.both import HURRIED, URL
 from tests.client.test_cli import write_noise
+from tests.client.test_finetune import job
 
-URL = "http://b2s.test"
 NAME = "a[b]/x[/i].png"
 
 
@@ -52,3 +54,48 @@ def test_brackets_in_names_and_answers_are_no_markup(b2s: Callable[..., Result],
     models = httpx.Response(200, json={"models": [model], "next_cursor": None})
     said = b2s("models", answer=lambda request: models)
     assert said.exit_code == 0 and "[/] mine [red]" in said.output
+
+
+def test_what_cannot_be_written_is_a_line(b2s: Callable[..., Result], tmp_path: Path) -> None:
+    said = b2s("report", "job_1", "--save", "missing/x.png", answer=lambda request: httpx.Response(200, json={}))
+    assert said.exit_code == cli.FAILED and "missing/x.png" in "".join(said.output.split())
+    write_noise(tmp_path / "x.png", 1)
+    (tmp_path / "out").write_text("a file")
+    said = b2s("denoise", "x.png", "-o", "out", "--json")
+    assert said.exit_code == cli.FAILED and "File exists" in json.loads(said.output)["error"]
+
+
+def test_a_name_that_is_too_long_for_its_result_fails_alone(b2s: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / f"{'a' * 250}.avif").write_bytes(b"-")
+    said = b2s("denoise", ".", "-o", "out")
+    assert said.exit_code == cli.FAILED and "1 failed" in said.output and "too long" in " ".join(said.output.split())
+
+
+def test_files_that_are_late_have_their_own_state_and_exit_code(b2s: Callable[..., Result], tmp_path: Path) -> None:
+    for number in range(2):
+        write_noise(tmp_path / f"in/{number}.png", number)
+
+    def slow(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(202, json=job("running"))
+
+    said = b2s("denoise", "in", "--timeout", "0.1", "--json", answer=slow)
+    lines = [json.loads(line) for line in said.output.splitlines()]
+    assert [(line["state"], line["job_id"]) for line in lines] == [("late", "job_1")] * 2
+    assert said.exit_code == cli.LATE
+    assert "2 late" in b2s("denoise", "in", "--timeout", "0.1", answer=slow).output
+
+    def one_refused(request: httpx.Request) -> httpx.Response:
+        refuse = request.method == "POST" and len(refusals) == 0
+        refusals.append(refuse)
+        return refused(request) if refuse else slow(request)
+
+    refusals: list[bool] = []
+    assert b2s("denoise", "in", "--timeout", "0.1", "-p", "1", answer=one_refused).exit_code == cli.FAILED
+
+
+def test_a_save_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "x.png").mkdir()
+    with pytest.raises(OSError, match=r"x\.png"):
+        Denoised(b"-", "image/png", "job_1", None, None, None).save(tmp_path / "x.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
