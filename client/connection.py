@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from .errors import Unreachable, WrongAddress
+from .errors import B2SError, Unreachable, WrongAddress
 from .flows import Call
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -21,9 +21,12 @@ def client_arguments(url: str | None, api_key: str | None, connections: int) -> 
     """Arguments of an httpx client; what is None comes from B2S_URL and B2S_API_KEY.
 
     Raises:
-        WrongAddress: it is none.
+        WrongAddress: the address is none.
+        B2SError: the key is none.
     """
-    key = api_key or os.environ.get("B2S_API_KEY")
+    key = (api_key or os.environ.get("B2S_API_KEY") or "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise B2SError("B2S_API_KEY holds characters that no key has; copy the key again.")
     headers = {"User-Agent": "b2s-client"} | ({"Authorization": f"Bearer {key}"} if key else {})
     base_url = url or os.environ.get("B2S_URL") or DEFAULT_URL
     _check(base_url)

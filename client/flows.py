@@ -70,7 +70,7 @@ def denoise(body: Body, options: Options, key: str | None, seconds: float) -> Fl
     if _is_image(response):
         return _denoised(response)
     if response.headers.get("idempotency-replayed") == "true" and _led_to_nothing(response):
-        return (yield from denoise(body, options, uuid.uuid4().hex, seconds))
+        return (yield from denoise(body, options, uuid.uuid4().hex, max(deadline - time.monotonic(), 0.0)))
     job_id = response.json()["job_id"] if _problem_type(response) in JOB_ENDED_BADLY else _job(response).id
     yield from wait(job_id, deadline - time.monotonic())
     return (yield from result(job_id))

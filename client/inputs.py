@@ -58,6 +58,17 @@ class Plan:
         return f"{sum(self.left_out.values())} left out ({', '.join(sorted(self.left_out))})"
 
 
+def check_folder(result: str | Path) -> None:
+    """Refuse a result that could not be written, before somebody waits for it.
+
+    Raises:
+        FileNotFoundError: its folder is not there.
+    """
+    folder = Path(result).parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f"There is no folder {folder} for the result.")
+
+
 def plan(inputs: Sequence[str], folder: Path, output_format: str | None) -> Plan:
     """A task for every file that `inputs` (files, folders, globs) mean; results keep a folder's structure.
 

@@ -18,6 +18,7 @@ from .connection import CHUNK_BYTES, call_arguments, client_arguments, content, 
 from .errors import B2SError
 from .events import EventReader, NoStream, is_stream
 from .flows import Call, Flow
+from .inputs import check_folder
 from .retries import Retries
 from .sets import Images, collect, training_seconds
 from .types import Denoised, Event, FineTuned, FineTuneOptions, Job, Model, Options, Usage
@@ -92,6 +93,7 @@ class Client:
         **options: Unpack[Options],
     ) -> Denoised:
         """Denoise a file into another, in the same format unless `output_format` is given. Raises as `denoise`."""
+        check_folder(to)
         done = self.denoise_bytes(Path(image), key=key, timeout=timeout, **options)
         done.save(to)
         return done
