@@ -15,6 +15,7 @@ from .errors import (
     TimedOut,
     Unavailable,
     Unreachable,
+    WrongAddress,
 )
 from .retries import Retries
 from .sync import Client
@@ -60,4 +61,5 @@ __all__ = [
     "Unavailable",
     "Unreachable",
     "Usage",
+    "WrongAddress",
 ]

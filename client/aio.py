@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, suppress
 from datetime import date
 from pathlib import Path
 from types import TracebackType
@@ -14,9 +16,10 @@ import httpx
 from . import flows
 from .arrays import as_body, as_result, exact
 from .connection import CHUNK_BYTES, call_arguments, client_arguments, content, unreachable
-from .errors import problem_error
-from .events import EventReader, event_call
+from .errors import B2SError
+from .events import EventReader, NoStream, is_stream
 from .flows import Call, Flow
+from .inputs import check_folder
 from .retries import Retries
 from .sets import Images, collect, training_seconds
 from .types import Denoised, Event, FineTuned, FineTuneOptions, Job, Model, Options, Usage
@@ -71,7 +74,7 @@ class AsyncClient:
             options: see `Options`.
 
         Returns:
-            An array; of the same shape and type, if an array was given.
+            An array; of the same axes and type, if an array was given, and of the same shape but for a `roi`.
 
         Raises:
             ImageRefused, RequestRefused: another image or other options are needed.
@@ -94,6 +97,7 @@ class AsyncClient:
         **options: Unpack[Options],
     ) -> Denoised:
         """Denoise a file into another, in the same format unless `output_format` is given. Raises as `denoise`."""
+        check_folder(to)
         done = await self.denoise_bytes(Path(image), key=key, timeout=timeout, **options)
         await asyncio.to_thread(done.save, to)
         return done
@@ -130,7 +134,7 @@ class AsyncClient:
 
         Args:
             images: a folder, files, or arrays (H, W) or (H, W, C).
-            timeout: seconds to wait for the job; default: its minutes, and an hour in the queue.
+            timeout: seconds to wait for the job, its events included; default: its minutes, and an hour in the queue.
             keep_dataset: leave the uploaded images on the server, for another run.
             on_upload: told (done, total) as images are uploaded.
             on_event: told of every event of the job.
@@ -143,12 +147,15 @@ class AsyncClient:
         listed = await asyncio.to_thread(collect, images)
         dataset_id = await self._run(flows.fill(listed, lambda done: on_upload(done, len(listed))))
         job = await self._run(flows.submit_finetune(dataset_id, options, listed))
-        async for event in self.events(job.id):
-            on_event(event)
-        job = await self.wait(job.id, training_seconds(options) if timeout is None else timeout)
+        deadline = time.monotonic() + (training_seconds(options) if timeout is None else timeout)
+        async with aclosing(self._events(job.id, EventReader(deadline=deadline))) as events:
+            async for event in events:
+                on_event(event)
+        made = FineTuned.from_job(await self.wait(job.id, deadline - time.monotonic()))
         if not keep_dataset:
-            await self._run(flows.delete_dataset(dataset_id))
-        return FineTuned.from_job(job)
+            with suppress(B2SError):  # another run may use it, or be done with it: that is no reason to lose the model
+                await self._run(flows.delete_dataset(dataset_id))
+        return made
 
     async def wait(self, job_id: str, timeout: float | None = None) -> Job:
         """The job once it has succeeded. Raises JobFailed, JobCanceled or TimedOut."""
@@ -200,30 +207,31 @@ class AsyncClient:
 
     async def events(self, job_id: str, after: int = 0) -> AsyncIterator[Event]:
         """Events of a job behind number `after`, as they come, until it has ended; outlives lost connections."""
-        reader = EventReader(after)
-        failures = 0
-        while not reader.ended:
-            before = reader.last
-            try:
-                async for event in self._one_stream(job_id, reader):
-                    yield event
-                if not reader.ended:
-                    reader.closed((await self.job(job_id)).final)
-            except httpx.TransportError as error:
-                failures = 1 if reader.last > before else failures + 1
-                pause = self._retries.pause(failures, None)
-                if pause is None:
-                    raise unreachable(self._http.base_url, error) from error
-                await asyncio.sleep(pause)
+        async with aclosing(self._events(job_id, EventReader(after))) as events:
+            async for event in events:
+                yield event
 
-    async def _one_stream(self, job_id: str, reader: EventReader) -> AsyncIterator[Event]:
-        async with self._http.stream(**event_call(job_id, reader.last)) as response:
-            if response.status_code >= 400:
+    async def _events(self, job_id: str, reader: EventReader) -> AsyncGenerator[Event, None]:
+        while reader.goes_on:
+            try:
+                async with aclosing(self._one_stream(job_id, reader)) as events:
+                    async for event in events:
+                        yield event
+                if reader.goes_on:
+                    reader.closed((await self.job(job_id)).final)
+            except (httpx.TransportError, NoStream) as error:
+                await asyncio.sleep(reader.pause(error, self._retries, self._http.base_url))
+
+    async def _one_stream(self, job_id: str, reader: EventReader) -> AsyncGenerator[Event, None]:
+        async with self._http.stream(**reader.call(job_id)) as response:
+            if not is_stream(response):
                 await response.aread()
-                raise problem_error(response)
+                raise NoStream(response)
             async for line in response.aiter_lines():
                 for event in reader.feed(line):
                     yield event
+                if reader.late:
+                    return
 
     async def _run(self, flow: Flow[T]) -> T:
         """Drive a flow: send what it yields, give it the answers."""

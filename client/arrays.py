@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,12 +60,20 @@ def exact(options: Options) -> Options:
 
 
 def as_result(data: bytes, image: object) -> NDArray[Any]:
-    """The array in a TIFF; in the shape of `image` if that is an array, since TIFF forgets axes of length 1."""
+    """The array in a TIFF. If `image` is an array: with its axes, since TIFF forgets those of length 1, and height and
+    width of the result, which a `roi` makes smaller.
+    """
     import tifffile
 
-    array: NDArray[Any] = tifffile.imread(io.BytesIO(data))
-    shape = getattr(image, "shape", None)
-    return array if shape is None else array.reshape(shape)
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        array: NDArray[Any] = file.asarray()
+        height, width = file.pages.first.imagelength, file.pages.first.imagewidth
+    given: tuple[int, ...] | None = getattr(image, "shape", None)
+    if given is None:
+        return array
+    rows = 1 if len(given) == 4 else 0
+    shape = (*given[:rows], height, width, *given[rows + 2 :])
+    return array.reshape(shape) if math.prod(shape) == array.size else array
 
 
 def _write_page(writer: Any, page: NDArray[np.generic]) -> None:

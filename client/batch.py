@@ -13,7 +13,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from .errors import B2SError, LimitReached, Unreachable
+from .errors import B2SError, LimitReached, TimedOut, Unreachable
 from .inputs import Task
 from .sync import Client
 from .types import Denoised, Options
@@ -23,7 +23,10 @@ READ_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one file. `state` is `done`, `skipped` (its result was there) or `failed`."""
+    """What became of one file.
+
+    `state` is `done`, `skipped` (its result was there), `failed`, or `late`: the job goes on, another run fetches it.
+    """
 
     task: Task
     state: str
@@ -33,13 +36,14 @@ class Outcome:
     alpha: float | None = None
     sigma: float | None = None
     error: str | None = None
+    saved: Path | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         facts = {"model": self.model, "alpha": self.alpha, "sigma": self.sigma, "error": self.error}
         return {
             "input": str(self.task.source),
-            "output": str(self.task.target),
+            "output": str(self.saved or self.task.target),
             "state": self.state,
             "seconds": round(self.seconds, 3),
             "job_id": self.job_id,
@@ -112,19 +116,23 @@ class _Run:
             self._saves.acquire()
 
     def _outcome(self, task: Task) -> Outcome:
-        if task.done and not self._overwrite:
-            return Outcome(task, "skipped")
         begin = time.perf_counter()
         try:
+            found = None if self._overwrite else task.found
+            if found is not None:
+                return Outcome(task, "skipped", saved=found)
             done = self._denoised(task)
         except Unreachable:
             raise
+        except TimedOut as late:
+            return Outcome(task, "late", time.perf_counter() - begin, late.job.id, error=str(late))
         except (B2SError, OSError) as error:
             if isinstance(error, LimitReached) and error.is_quota:
                 raise
             return Outcome(task, "failed", time.perf_counter() - begin, error=str(error))
         seconds = time.perf_counter() - begin
-        return Outcome(task, "done", seconds, done.job_id, done.model, done.alpha, done.sigma)
+        saved = task.target_of(done.media_type)
+        return Outcome(task, "done", seconds, done.job_id, done.model, done.alpha, done.sigma, saved=saved)
 
     def _denoised(self, task: Task) -> Denoised:
         small = task.source.stat().st_size <= READ_BYTES
@@ -134,7 +142,7 @@ class _Run:
         done = self._client.denoise_bytes(image, key=key, timeout=self._timeout, **self._options)
         with self._saves:
             if not self._stopped:
-                done.save(task.target)
+                done.save(task.target_of(done.media_type))
         return done
 
 

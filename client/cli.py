@@ -19,11 +19,12 @@ from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from . import display
 from .batch import Outcome, denoise_all
 from .errors import B2SError, JobCanceled, JobFailed, ProblemError, TimedOut, Unreachable
-from .inputs import InputError, Task, plan
+from .inputs import InputError, Plan, plan
 from .sync import Client
 from .types import Event, FineTuneOptions, Options
 
@@ -90,10 +91,10 @@ def denoise(
     if not report:
         options["report"] = False
     with reported(as_json):
-        tasks = plan(inputs, output, output_format)
-        failed = _denoise(context.obj, tasks, options, parallel, overwrite, timeout, as_json)
-    if failed:
-        raise typer.Exit(FAILED)
+        planned = plan(inputs, output, output_format)
+        counts = _denoise(context.obj, planned, options, parallel, overwrite, timeout, as_json)
+    if counts["failed"] or counts["late"]:
+        raise typer.Exit(FAILED if counts["failed"] else LATE)
 
 
 @app.command()
@@ -214,36 +215,41 @@ def delete(context: typer.Context, job_id: JobId, as_json: Json = False) -> None
 
 def _denoise(
     connection: dict[str, Any],
-    tasks: list[Task],
+    planned: Plan,
     options: Options,
     parallel: int,
     overwrite: bool,
     timeout: float,
     as_json: bool,
-) -> int:
-    """Denoise and show; how many failed."""
-    counts = {"done": 0, "skipped": 0, "failed": 0}
+) -> dict[str, int]:
+    """Denoise and show; how many files came to which state."""
+    counts = {"done": 0, "skipped": 0, "failed": 0, "late": 0}
     begin = time.perf_counter()
     with display.bar(err) as bar:
-        line = bar.add_task("denoising", total=len(tasks))
+        line = bar.add_task("denoising", total=len(planned.tasks))
 
         def show(outcome: Outcome) -> None:
             counts[outcome.state] += 1
             bar.advance(line)
             if as_json:
                 print_json(outcome.to_dict())
-            elif outcome.state == "failed":
-                err.print(f"[red]failed[/] {outcome.task.source}: {outcome.error}", highlight=False)
+            elif outcome.error:
+                err.print(
+                    f"[red]{outcome.state}[/] {escape(f'{outcome.task.source}: {outcome.error}')}", highlight=False
+                )
 
         with Client(**connection, connections=parallel) as client:
             denoise_all(
-                client, tasks, options, parallel=parallel, overwrite=overwrite, timeout=timeout, on_outcome=show
+                client, planned.tasks, options, parallel=parallel, overwrite=overwrite, timeout=timeout, on_outcome=show
             )
     if not as_json:
         seconds = time.perf_counter() - begin
-        words = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-        out.print(f"{words} in {seconds:.1f} s", highlight=False)
-    return counts["failed"]
+        words = [f"{count} {state}" for state, count in counts.items() if count]
+        said = ", ".join(words + [planned.left_out_words] * bool(planned.left_out))
+        out.print(f"{said} in {seconds:.1f} s", markup=False, highlight=False)
+    elif planned.left_out:
+        print_json({"state": "left_out", "files": sum(planned.left_out.values()), "suffixes": dict(planned.left_out)})
+    return counts
 
 
 def _watch(events: Iterator[Event]) -> None:
@@ -262,11 +268,13 @@ def reported(as_json: bool) -> Iterator[None]:
     """Turn what goes wrong into one line on stderr (or one JSON object) and the exit code."""
     try:
         yield
-    except (B2SError, InputError) as error:
+    except BrokenPipeError:
+        raise  # whoever read our output has seen enough; typer ends quietly
+    except (B2SError, InputError, OSError) as error:
         if as_json:
             print_json({"error": error.problem if isinstance(error, ProblemError) else {"detail": str(error)}})
         else:
-            err.print(f"[red]{error}[/]", highlight=False, soft_wrap=True)
+            err.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
             if isinstance(error, ProblemError) and error.request_id:
                 err.print(f"request {error.request_id}", highlight=False)
         raise typer.Exit(exit_code(error)) from None
@@ -284,7 +292,7 @@ def exit_code(error: Exception) -> int:
             return UNREACHABLE
         case TimedOut():
             return LATE
-        case JobFailed() | JobCanceled():
+        case JobFailed() | JobCanceled() | OSError():
             return FAILED
         case _:
             return REFUSED

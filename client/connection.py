@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from .errors import Unreachable
+from .errors import B2SError, Unreachable, WrongAddress
 from .flows import Call
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -18,10 +18,18 @@ CHUNK_BYTES = 1 << 20
 
 
 def client_arguments(url: str | None, api_key: str | None, connections: int) -> dict[str, Any]:
-    """Arguments of an httpx client; what is None comes from B2S_URL and B2S_API_KEY."""
-    key = api_key or os.environ.get("B2S_API_KEY")
+    """Arguments of an httpx client; what is None comes from B2S_URL and B2S_API_KEY.
+
+    Raises:
+        WrongAddress: the address is none.
+        B2SError: the key is none.
+    """
+    key = (api_key or os.environ.get("B2S_API_KEY") or "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise B2SError("B2S_API_KEY holds characters that no key has; copy the key again.")
     headers = {"User-Agent": "b2s-client"} | ({"Authorization": f"Bearer {key}"} if key else {})
     base_url = url or os.environ.get("B2S_URL") or DEFAULT_URL
+    _check(base_url)
     arguments: dict[str, Any] = {
         "base_url": base_url,
         "headers": headers,
@@ -31,6 +39,16 @@ def client_arguments(url: str | None, api_key: str | None, connections: int) -> 
         # To load the certificate authorities takes 0.1 s of CPU. This context trusts none, so TLS would fail, not pass.
         arguments["verify"] = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     return arguments
+
+
+def _check(url: str) -> None:
+    """Here, since httpx says so only at the first request, and to some addresses with an exception of no family."""
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        parsed = httpx.URL()
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise WrongAddress(f"{url} is no address of a service. Set B2S_URL to one such as {DEFAULT_URL}.")
 
 
 def call_arguments(call: Call) -> dict[str, Any]:

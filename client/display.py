@@ -1,4 +1,4 @@
-"""What the command line shows people: tables and bars."""
+"""What the command line shows people: tables and bars. What others wrote is escaped: `[b]` in a name is no markup."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
@@ -64,7 +65,7 @@ def fine_tuned(made: FineTuned) -> str:
     by = f" by {gain:+.2f} dB on images that it did not learn from" if isinstance(gain, int | float) else ""
     verdict = f"[green]It beats its base{by}.[/]" if made.promoted else f"[yellow]It does not beat its base{by}.[/]"
     lines = [f"model {made.model}", verdict, f"learned from {made.kept} of {made.kept + made.left_out} files"]
-    lines += [f"[yellow]warning[/] {warning}" for warning in made.warnings]
+    lines += [f"[yellow]warning[/] {escape(warning)}" for warning in made.warnings]
     return "\n".join([*lines, f"use it: b2s denoise --model {made.model} …"])
 
 
@@ -73,7 +74,7 @@ def jobs_table(jobs: Iterable[Job]) -> Table:
     table = Table(Column("job", no_wrap=True, min_width=36), "state", "progress", "model", "created", box=None)
     for job in jobs:
         state = f"[{STATE_STYLES.get(job.state, '')}]{job.state}[/]" if job.state in STATE_STYLES else job.state
-        table.add_row(job.id, state, _progress(job), job.model or "", _ago(job.created_at))
+        table.add_row(job.id, state, _progress(job), escape(job.model or ""), _ago(job.created_at))
     return table
 
 
@@ -84,7 +85,7 @@ def models_table(models: Iterable[Model]) -> Table:
         card = ", ".join(
             f"{name} {value}" for name, value in sorted(model.card.items()) if isinstance(value, str | int | float)
         )
-        table.add_row(model.id, str(model.channels), card)
+        table.add_row(model.id, str(model.channels), escape(card))
     return table
 
 
@@ -93,11 +94,11 @@ def report_table(report: dict[str, Any]) -> Table:
     table = Table("number", "value", box=None)
     for name, value in report.items():
         if isinstance(value, float | int | str):
-            table.add_row(name, f"{value:.6g}" if isinstance(value, float) else str(value))
+            table.add_row(name, f"{value:.6g}" if isinstance(value, float) else escape(str(value)))
         elif name == "residual_autocorrelation":
             table.add_row(name, ", ".join(f"{lag:.3g}" for lag in value))
     for warning in report.get("warnings", []):
-        table.add_row("[yellow]warning[/]", warning)
+        table.add_row("[yellow]warning[/]", escape(warning))
     return table
 
 

@@ -2,6 +2,7 @@
 
 B2SError
 ├── Unreachable          no answer at all: check the address, try again
+│   └── WrongAddress     something answers, but not the service: check the address
 ├── TimedOut             the job goes on, but longer than the caller wanted to wait
 ├── JobFailed            the job ended without a result; `job.error` says why
 ├── JobCanceled          somebody canceled it
@@ -32,6 +33,10 @@ class B2SError(Exception):
 
 class Unreachable(B2SError):
     """The server did not answer."""
+
+
+class WrongAddress(Unreachable):
+    """What answers is not the service: another program, a login page, or a proxy that sends elsewhere."""
 
 
 class TimedOut(B2SError):
@@ -125,17 +130,48 @@ BROKEN_IMAGE = "/problems/broken-image"
 QUOTA_EXCEEDED = "/problems/quota-exceeded"
 
 
+def checked(response: httpx.Response) -> httpx.Response:
+    """The answer, if it says yes.
+
+    Raises:
+        ProblemError: the service refused or failed.
+        WrongAddress: the service never answers like this.
+    """
+    if response.status_code >= 300 or _is_page(response):
+        raise refusal(response)
+    return response
+
+
+def refusal(response: httpx.Response) -> B2SError:
+    """The exception for an answer that is not the one that was asked for."""
+    return problem_error(response) if response.status_code >= 400 else wrong_address(response)
+
+
+def wrong_address(response: httpx.Response) -> WrongAddress:
+    """What to tell a person whose request was answered by something else."""
+    if "location" in response.headers:
+        what = f"sends on to {response.url.join(response.headers['location'])}"
+    else:
+        what = f"answers {response.status_code} {response.headers.get('content-type', '')}, as the service never does"
+    return WrongAddress(f"{response.url} {what}. Set B2S_URL to the address of the service itself.")
+
+
 def problem_error(response: httpx.Response) -> ProblemError:
     """The exception for an answer of 400 or more; a proxy's plain answer becomes a problem document too."""
     try:
         problem: dict[str, Any] = dict(response.json())
     except (ValueError, TypeError):
-        problem = {"type": "about:blank", "title": response.reason_phrase, "detail": response.text[:500].strip()}
+        said = "" if _is_page(response) else response.text[:500].strip()
+        problem = {"type": "about:blank", "title": response.reason_phrase, "detail": said}
     problem.setdefault("status", response.status_code)
     if response.status_code == 429:
         seconds = retry_after(response)
         return LimitReached(problem, None if seconds is None else datetime.now(UTC) + timedelta(seconds=seconds))
     return _kind(response.status_code, problem.get("type"))(problem)
+
+
+def _is_page(response: httpx.Response) -> bool:
+    return bool(response.headers.get("content-type", "").startswith("text/html"))
 
 
 def _kind(status: int, type_uri: object) -> type[ProblemError]:

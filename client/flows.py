@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import httpx
 
-from .errors import JobCanceled, JobFailed, TimedOut, problem_error
+from .errors import JobCanceled, JobFailed, TimedOut, checked, wrong_address
 from .sets import TrainingImage, set_name
 from .types import Denoised, FineTuneOptions, Job, Model, Options, Usage
 
@@ -70,7 +70,7 @@ def denoise(body: Body, options: Options, key: str | None, seconds: float) -> Fl
     if _is_image(response):
         return _denoised(response)
     if response.headers.get("idempotency-replayed") == "true" and _led_to_nothing(response):
-        return (yield from denoise(body, options, uuid.uuid4().hex, seconds))
+        return (yield from denoise(body, options, uuid.uuid4().hex, max(deadline - time.monotonic(), 0.0)))
     job_id = response.json()["job_id"] if _problem_type(response) in JOB_ENDED_BADLY else _job(response).id
     yield from wait(job_id, deadline - time.monotonic())
     return (yield from result(job_id))
@@ -79,25 +79,24 @@ def denoise(body: Body, options: Options, key: str | None, seconds: float) -> Fl
 def fill(images: Sequence[TrainingImage], on_upload: Callable[[int], None]) -> Flow[str]:
     """Upload what a dataset of these images lacks; its id. `on_upload` hears how many are there."""
     name = set_name(images)
-    found = _checked((yield Call("GET", "/datasets", {"name": name}))).json()["datasets"]
-    dataset = found[0] if found else _checked((yield Call("POST", "/datasets", json={"name": name}))).json()
-    path = dataset["links"]["images"]
+    found = _read((yield Call("GET", "/datasets", {"name": name})), lambda page: list(map(_dataset, page["datasets"])))
+    dataset_id, path = found[0] if found else _read((yield Call("POST", "/datasets", json={"name": name})), _dataset)
     there = yield from _checksums(path)
     for number, image in enumerate(images):
         if there.get(image.name) != image.sha256:
             asked = {"sha256": image.sha256}
-            _checked((yield Call("PUT", f"{path}/{quote(image.name)}", asked, body=image.body)))
+            checked((yield Call("PUT", f"{path}/{quote(image.name)}", asked, body=image.body)))
         on_upload(number + 1)
-    return str(dataset["id"])
+    return dataset_id
 
 
 def _checksums(path: str) -> Flow[dict[str, str]]:
     found: dict[str, str] = {}
     cursor: str | None = None
     while True:
-        page = _checked((yield Call("GET", path, {"cursor": cursor} if cursor else {}))).json()
-        found |= {image["name"]: image["sha256"] for image in page["images"]}
-        cursor = page["next_cursor"]
+        response = yield Call("GET", path, {"cursor": cursor} if cursor else {})
+        page, cursor = _page(response, "images", lambda image: (image["name"], image["sha256"]))
+        found |= dict(page)
         if cursor is None:
             return found
 
@@ -107,7 +106,7 @@ def submit_finetune(dataset_id: str, options: FineTuneOptions, images: Sequence[
     asked = json.dumps([dataset_id, options, set_name(images)], sort_keys=True)
     key = hashlib.sha256(asked.encode()).hexdigest()
     body = {"dataset_id": dataset_id, **options}
-    response = _checked((yield Call("POST", "/finetune", headers={"Idempotency-Key": key}, json=body)))
+    response = checked((yield Call("POST", "/finetune", headers={"Idempotency-Key": key}, json=body)))
     if response.headers.get("idempotency-replayed") == "true" and _led_to_nothing(response):
         fresh = {"Idempotency-Key": uuid.uuid4().hex}
         response = yield Call("POST", "/finetune", headers=fresh, json=body)
@@ -116,17 +115,17 @@ def submit_finetune(dataset_id: str, options: FineTuneOptions, images: Sequence[
 
 def delete_dataset(dataset_id: str) -> Flow[None]:
     """Remove a dataset."""
-    _checked((yield Call("DELETE", f"/datasets/{dataset_id}")))
+    checked((yield Call("DELETE", f"/datasets/{dataset_id}")))
 
 
 def delete_model(model_id: str) -> Flow[None]:
     """Remove a fine-tuned model."""
-    _checked((yield Call("DELETE", f"/models/{model_id}")))
+    checked((yield Call("DELETE", f"/models/{model_id}")))
 
 
 def weights(model_id: str) -> Flow[bytes]:
     """The safetensors file of a model."""
-    return _checked((yield Call("GET", f"/models/{model_id}/weights"))).content
+    return checked((yield Call("GET", f"/models/{model_id}/weights"))).content
 
 
 def wait(job_id: str, seconds: float) -> Flow[Job]:
@@ -155,7 +154,7 @@ def wait(job_id: str, seconds: float) -> Flow[Job]:
 def result(job_id: str) -> Flow[Denoised]:
     """The image of a job that has succeeded."""
     response = yield Call("GET", f"/jobs/{job_id}/result")
-    return _denoised(_checked(response))
+    return _denoised(response)
 
 
 def get_job(job_id: str) -> Flow[Job]:
@@ -170,9 +169,8 @@ def list_jobs(state: str | None, limit: int) -> Flow[list[Job]]:
     while len(found) < limit:
         params = {"limit": min(limit - len(found), 200), "state": state, "cursor": cursor}
         response = yield Call("GET", "/jobs", {name: value for name, value in params.items() if value is not None})
-        page = _checked(response).json()
-        found += [Job.from_json(raw) for raw in page["jobs"]]
-        cursor = page["next_cursor"]
+        page, cursor = _page(response, "jobs", Job.from_json)
+        found += page
         if cursor is None:
             break
     return found
@@ -185,25 +183,24 @@ def cancel(job_id: str) -> Flow[Job]:
 
 def delete(job_id: str) -> Flow[None]:
     """Remove the bytes of a job."""
-    _checked((yield Call("DELETE", f"/jobs/{job_id}")))
+    checked((yield Call("DELETE", f"/jobs/{job_id}")))
 
 
 def report(job_id: str) -> Flow[dict[str, Any]]:
     """What was measured."""
-    found: dict[str, Any] = _checked((yield Call("GET", f"/jobs/{job_id}/report"))).json()
-    return found
+    return _read((yield Call("GET", f"/jobs/{job_id}/report")), lambda numbers: dict(numbers))
 
 
 def report_picture(job_id: str) -> Flow[bytes]:
     """The report drawn, as a PNG."""
-    return _checked((yield Call("GET", f"/jobs/{job_id}/report.png"))).content
+    return checked((yield Call("GET", f"/jobs/{job_id}/report.png"))).content
 
 
 def usage(first: date | None, last: date | None) -> Flow[Usage]:
     """What was used from `first` to `last`, and what is left of today."""
     days = {"first": first, "last": last}
     query = {name: day.isoformat() for name, day in days.items() if day is not None}
-    return Usage.from_json(_checked((yield Call("GET", "/usage", query))).json())
+    return _read((yield Call("GET", "/usage", query)), Usage.from_json)
 
 
 def models() -> Flow[list[Model]]:
@@ -211,9 +208,9 @@ def models() -> Flow[list[Model]]:
     found: list[Model] = []
     cursor: str | None = None
     while True:
-        page = _checked((yield Call("GET", "/models", {"cursor": cursor} if cursor else {}))).json()
-        found += [Model.from_json(raw) for raw in page["models"]]
-        cursor = page["next_cursor"]
+        response = yield Call("GET", "/models", {"cursor": cursor} if cursor else {})
+        page, cursor = _page(response, "models", Model.from_json)
+        found += page
         if cursor is None:
             return found
 
@@ -238,7 +235,7 @@ def _led_to_nothing(response: httpx.Response) -> bool:
     """Whether a replayed answer is of a job that failed, was canceled, or whose bytes are gone."""
     if response.status_code >= 400:
         return _problem_type(response) in {*JOB_ENDED_BADLY, "/problems/result-gone"}
-    job = Job.from_json(response.json())
+    job = _job(response)
     return job.state in ("failed", "canceled") or job.deleted_at is not None
 
 
@@ -253,11 +250,32 @@ def _is_image(response: httpx.Response) -> bool:
 
 
 def _job(response: httpx.Response) -> Job:
-    return Job.from_json(_checked(response).json())
+    return _read(response, Job.from_json)
+
+
+def _dataset(raw: dict[str, Any]) -> tuple[str, str]:
+    """Its id, and the path of its images."""
+    return raw["id"], raw["links"]["images"]
+
+
+def _page(response: httpx.Response, name: str, build: Callable[[dict[str, Any]], T]) -> tuple[list[T], str | None]:
+    """What `build` makes of the entries of a list's page, and where the next one begins."""
+    return _read(response, lambda page: (list(map(build, page[name])), page["next_cursor"]))
+
+
+def _read(response: httpx.Response, build: Callable[[dict[str, Any]], T]) -> T:
+    """What `build` makes of an answer's JSON. Raises WrongAddress if it can make nothing of it, and as `checked`."""
+    checked(response)
+    try:
+        return build(response.json())
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise wrong_address(response) from error
 
 
 def _denoised(response: httpx.Response) -> Denoised:
-    headers = response.headers
+    headers = checked(response).headers
+    if "b2s-job-id" not in headers:
+        raise wrong_address(response)
     return Denoised(
         data=response.content,
         media_type=headers["content-type"],
@@ -270,9 +288,3 @@ def _denoised(response: httpx.Response) -> Denoised:
 
 def _number(text: str | None) -> float | None:
     return float(text) if text else None
-
-
-def _checked(response: httpx.Response) -> httpx.Response:
-    if response.status_code >= 400:
-        raise problem_error(response)
-    return response

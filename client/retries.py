@@ -11,6 +11,9 @@ import httpx
 
 RETRIABLE = frozenset({429, 502, 503, 504})
 
+CENTURY_SECONDS = 100 * 365 * 86_400.0
+"""More than this is as good as never, and a date so far off might not exist."""
+
 
 @dataclass(frozen=True)
 class Retries:
@@ -45,7 +48,7 @@ def retry_after(response: httpx.Response) -> float | None:
     """Seconds that a server asks to wait, by number or by date (RFC 9110, section 10.2.3); None: it does not say."""
     text = response.headers.get("retry-after", "").strip()
     if text.isdecimal():
-        return float(text)
+        return min(float(text), CENTURY_SECONDS)
     try:
         date = parsedate_to_datetime(text)
     except ValueError:

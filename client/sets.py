@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arrays import to_tiff
-from .inputs import SUFFIXES
+from .inputs import RESULT_OF
 from .types import FineTuneOptions
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 READ_BYTES = 1 << 20
 DEFAULT_MINUTES = 15.0
 QUEUE_SECONDS = 3600.0
-TRAINING_SUFFIXES = SUFFIXES | {".zip", ".tar", ".gz", ".tgz", ".npy", ".dcm", ".fits", ".dng", ".heic", ".avif"}
+TRAINING_SUFFIXES = RESULT_OF.keys() | {".zip", ".tar", ".gz", ".tgz"}
 """What is taken from a folder; a file that is named itself is always sent."""
 
 

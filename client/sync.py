@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from types import TracebackType
@@ -14,9 +15,10 @@ import httpx
 from . import flows
 from .arrays import as_body, as_result, exact
 from .connection import CHUNK_BYTES, call_arguments, client_arguments, content, unreachable
-from .errors import problem_error
-from .events import EventReader, event_call
+from .errors import B2SError
+from .events import EventReader, NoStream, is_stream
 from .flows import Call, Flow
+from .inputs import check_folder
 from .retries import Retries
 from .sets import Images, collect, training_seconds
 from .types import Denoised, Event, FineTuned, FineTuneOptions, Job, Model, Options, Usage
@@ -69,7 +71,7 @@ class Client:
             options: see `Options`.
 
         Returns:
-            An array; of the same shape and type, if an array was given.
+            An array; of the same axes and type, if an array was given, and of the same shape but for a `roi`.
 
         Raises:
             ImageRefused, RequestRefused: another image or other options are needed.
@@ -91,6 +93,7 @@ class Client:
         **options: Unpack[Options],
     ) -> Denoised:
         """Denoise a file into another, in the same format unless `output_format` is given. Raises as `denoise`."""
+        check_folder(to)
         done = self.denoise_bytes(Path(image), key=key, timeout=timeout, **options)
         done.save(to)
         return done
@@ -127,7 +130,7 @@ class Client:
 
         Args:
             images: a folder, files, or arrays (H, W) or (H, W, C).
-            timeout: seconds to wait for the job; default: its minutes, and an hour in the queue.
+            timeout: seconds to wait for the job, its events included; default: its minutes, and an hour in the queue.
             keep_dataset: leave the uploaded images on the server, for another run.
             on_upload: told (done, total) as images are uploaded.
             on_event: told of every event of the job.
@@ -140,12 +143,14 @@ class Client:
         listed = collect(images)
         dataset_id = self._run(flows.fill(listed, lambda done: on_upload(done, len(listed))))
         job = self._run(flows.submit_finetune(dataset_id, options, listed))
-        for event in self.events(job.id):
+        deadline = time.monotonic() + (training_seconds(options) if timeout is None else timeout)
+        for event in self._events(job.id, EventReader(deadline=deadline)):
             on_event(event)
-        job = self.wait(job.id, training_seconds(options) if timeout is None else timeout)
+        made = FineTuned.from_job(self.wait(job.id, deadline - time.monotonic()))
         if not keep_dataset:
-            self._run(flows.delete_dataset(dataset_id))
-        return FineTuned.from_job(job)
+            with suppress(B2SError):  # another run may use it, or be done with it: that is no reason to lose the model
+                self._run(flows.delete_dataset(dataset_id))
+        return made
 
     def wait(self, job_id: str, timeout: float | None = None) -> Job:
         """The job once it has succeeded. Raises JobFailed, JobCanceled or TimedOut."""
@@ -197,28 +202,26 @@ class Client:
 
     def events(self, job_id: str, after: int = 0) -> Iterator[Event]:
         """Events of a job behind number `after`, as they come, until it has ended; outlives lost connections."""
-        reader = EventReader(after)
-        failures = 0
-        while not reader.ended:
-            before = reader.last
+        return self._events(job_id, EventReader(after))
+
+    def _events(self, job_id: str, reader: EventReader) -> Iterator[Event]:
+        while reader.goes_on:
             try:
                 yield from self._one_stream(job_id, reader)
-                if not reader.ended:
+                if reader.goes_on:
                     reader.closed(self.job(job_id).final)
-            except httpx.TransportError as error:
-                failures = 1 if reader.last > before else failures + 1
-                pause = self._retries.pause(failures, None)
-                if pause is None:
-                    raise unreachable(self._http.base_url, error) from error
-                time.sleep(pause)
+            except (httpx.TransportError, NoStream) as error:
+                time.sleep(reader.pause(error, self._retries, self._http.base_url))
 
     def _one_stream(self, job_id: str, reader: EventReader) -> Iterator[Event]:
-        with self._http.stream(**event_call(job_id, reader.last)) as response:
-            if response.status_code >= 400:
+        with self._http.stream(**reader.call(job_id)) as response:
+            if not is_stream(response):
                 response.read()
-                raise problem_error(response)
+                raise NoStream(response)
             for line in response.iter_lines():
                 yield from reader.feed(line)
+                if reader.late:
+                    return
 
     def _run(self, flow: Flow[T]) -> T:
         """Drive a flow: send what it yields, give it the answers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -207,8 +208,13 @@ class Denoised:
         """Write the file whole or not at all; a reader never sees half of it."""
         path = Path(path)
         partial = path.with_name(f".{path.name}.part")
-        partial.write_bytes(self.data)
-        partial.replace(path)
+        try:
+            partial.write_bytes(self.data)
+            partial.replace(path)
+        except OSError:
+            with suppress(OSError):
+                partial.unlink()
+            raise
         return path
 
 

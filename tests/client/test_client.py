@@ -52,6 +52,27 @@ def test_an_array_comes_back_as_it_was_but_for_the_noise(client: Client, shape: 
     assert not np.array_equal(out, image)
 
 
+@pytest.mark.parametrize(
+    ("shape", "part"),
+    [
+        ((64, 48), (9, 20)),
+        ((64, 48, 1), (9, 20, 1)),
+        ((64, 48, 3), (1, 20, 3)),
+        ((64, 48, 5), (9, 1, 5)),
+        ((1, 64, 48, 1), (1, 9, 20, 1)),
+        ((3, 64, 48, 1), (3, 9, 20, 1)),
+        ((2, 64, 48, 3), (2, 9, 20, 3)),
+    ],
+)
+def test_a_crop_of_an_array_keeps_its_axes(client: Client, shape: tuple[int, ...], part: tuple[int, ...]) -> None:
+    image = image_like(shape, "uint16")
+    height, width = part[-2:] if len(part) == 2 else part[-3:-1]
+    crop = client.denoise(image, roi=f"5,7,{width},{height}", strength=0.0, report=False)
+    rows = (slice(None),) * (image.ndim == 4)
+    assert crop.shape == part
+    assert np.array_equal(crop, image[(*rows, slice(7, 7 + height), slice(5, 5 + width))])
+
+
 def test_denoising_helps(client: Client) -> None:
     picture = pictures.tiff16()
     assert picture.gain(client.denoise(picture.noisy)) > 4
@@ -174,6 +195,7 @@ def test_the_async_client_runs_many_at_once(service: Service) -> None:
             images = [image_like((32 + n, 40), "uint8") for n in range(6)]
             done = await asyncio.gather(*(http.denoise(image) for image in images))
             assert [out.shape for out in done] == [image.shape for image in images]
+            assert (await http.denoise(images[0], roi="0,0,8,16")).shape == (16, 8)
             job = await http.submit(images[0])
             assert [event.data async for event in http.events(job.id)][-1]["state"] == "succeeded"
             assert (await http.wait(job.id)).final

@@ -26,6 +26,12 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text()
 ONCE = {"migrate", "bucket", "volumes"}
 CAPABILITIES = {"proxy": ["NET_BIND_SERVICE"], "volumes": ["CHOWN", "DAC_READ_SEARCH"]}
+OWN = {
+    "B2S_DATA_DIR", "HOST", "PORT", "B2S_ALLOW_OPEN", "B2S_SCRATCH_DIR", "B2S_SHUTDOWN_SECONDS", "B2S_LOG_FORMAT",
+    "B2S_METRICS_HOST", "B2S_METRICS_PORT", "B2S_FINETUNE_METRICS_PORT", "B2S_COURIER_METRICS_PORT",
+}  # fmt: skip
+"""Settings that go with other lines of the Compose file or the Dockerfile, and are theirs."""
+
 SCALABLE = {"gateway", "courier", "denoise", "finetune", "denoise-gpu", "finetune-gpu"}
 
 
@@ -211,6 +217,27 @@ def test_no_secret_has_a_default() -> None:
     secrets = re.findall(r"\$\{(\w*(?:PASSWORD|KEY)\w*)([^}]*)\}", TEXT)
     assert len(secrets) >= 6
     assert all(rest.startswith(":?") for _, rest in secrets)
+
+
+@pytest.mark.parametrize("name", sorted(SCALABLE | {"migrate"}))
+def test_settings_of_dot_env_reach_every_process(name: str) -> None:
+    """All but those that Compose or the images decide; of what `.env` holds, nothing else reaches a process."""
+    environment = SERVICES[name]["environment"]
+    settings = {variable(field) for field in Settings.model_fields}
+    decided = {"B2S_DATABASE_URL", "B2S_BLOB_URL", "B2S_REDIS_URL"}
+    assert all(environment[one] for one in decided)
+    passed = {one for one, value in environment.items() if value is None and not one.startswith("OTEL_")}
+    assert passed == settings - decided - OWN
+    assert "env_file" not in SERVICES[name]
+    lines = re.findall(r"^ENV .*", DOCKERFILE.replace("\\\n", ""), re.M)
+    images = set(re.findall(r"(\w+)=", " ".join(lines)))
+    assert "B2S_METRICS_HOST" in images and not passed & images  # Docker unsets what is passed without a value
+
+
+def test_the_readme_says_how_to_set_them() -> None:
+    section = (ROOT / "README.md").read_text().partition("## Run it for others")[2].partition("\n## ")[0]
+    (line,) = re.findall(r"^Settings .* go into `\.env`.*`(B2S_\w+)=", section, re.M)
+    assert line in SERVICES["gateway"]["environment"]
 
 
 def test_settings_that_are_set_exist() -> None:
