@@ -19,6 +19,7 @@ from model.denoiser import Denoiser, base_model_for, estimate_with_spread
 from model.errors import ModelError
 from model.evaluate import against_clean, against_reference
 from model.export import write_onnx
+from model.related import are_related
 from model.session import train_in_folder
 from model.trainer import StepStats, Trainer
 
@@ -69,7 +70,7 @@ def estimate(
     crops: Annotated[int, typer.Option(help="Crops a side: the spread is over crops x crops pieces.")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object an image.")] = False,
 ) -> None:
-    """Estimate the Poisson-Gaussian noise: gain alpha and read noise sigma, with their spread over crops."""
+    """Estimate the Poisson-Gaussian noise: gain alpha, and sigma at the darkest brightness; their spread over crops."""
     denoisers = _Denoisers(model, "auto")
     for path in image_files(source) if source.is_dir() else [source]:
         pages = image_file.read(path).pixels
@@ -132,7 +133,9 @@ class _Denoisers:
         self.loaded: dict[str, Denoiser] = {}
 
     def for_pixels(self, pixels: Pixels) -> Denoiser:
-        name = self.name or base_model_for(pixels.shape[-1] if pixels.ndim > 2 else 1)
+        page = pixels[len(pixels) // 2] if pixels.ndim == 4 else pixels
+        channels = page.shape[-1] if page.ndim == 3 and are_related(page) else 1
+        name = self.name or base_model_for(channels)
         if name not in self.loaded:
             self.loaded[name] = Denoiser.load(name, self.device)
         return self.loaded[name]

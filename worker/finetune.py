@@ -5,21 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import structlog
-from numpy.typing import NDArray
 
 from images.archive import ArchiveLimits
 from images.limits import Limits
 from model.errors import ModelError
 from model.errors import Stopped as TrainingStopped
 from model.finetune import FineTuneConfig, FineTuner, FineTuneResult
-from model.related import are_related
 from store import faults
 from store.blobs import Blobs, attempt_key, weights_key
 from store.ids import new_id
@@ -33,15 +30,13 @@ from worker.checkpoints import Checkpoints
 from worker.errors import Refused
 from worker.metrics import WorkerMetrics
 from worker.scratch import scratch_folder
+from worker.set_channels import UNLIKE, brightness_ratio, show_one_scene
 from worker.stages import Stages
 from worker.training_set import Gathering, TrainingSet
 
 FROM_SCRATCH = "none"
 POINTS_A_DOUBLING = 200
 """Progress is told every second at first and more rarely later, so that hours of training are a chart, not a flood."""
-
-LOOKED_AT = 8
-"""Images of a set whose channels are compared."""
 
 log = structlog.get_logger(__name__)
 
@@ -109,7 +104,7 @@ class FineTuneWork:
         channels = found.channels
         from_scratch = job.model == FROM_SCRATCH
         named = None if from_scratch else job.model
-        fitting = channels if _show_one_scene(found.images) else 1
+        fitting = channels if show_one_scene(found.images) else 1
         model = self._register.get(named, job.tenant) if named else self._register.default_for(fitting)
         if not model.fits(channels):
             raise Refused(
@@ -216,12 +211,6 @@ class _Points:
 _IN_PROGRESS = ("phase", "step", "steps")
 
 
-def _show_one_scene(images: Sequence[NDArray[Any]]) -> bool:
-    """Whether in most of a set's images (C, H, W) the channels belong together; a few of them are looked at."""
-    some = [images[i] for i in np.unique(np.linspace(0, len(images) - 1, LOOKED_AT).astype(int))]
-    return 2 * sum(are_related(np.moveaxis(image, 0, -1)) for image in some) > len(some)
-
-
 def _name(job: Job) -> str:
     return str(job.options["name"] or job.id)
 
@@ -260,12 +249,12 @@ def _report(job: Job, found: TrainingSet, base: Base, result: FineTuneResult, mo
             "dtype": found.dtype,
         },
         "files": [verdict.to_dict() for verdict in found.verdicts],
-        "warnings": _warnings(found, result),
+        "warnings": _warnings(found, result, base),
         "seed": job.options["seed"],
     }
 
 
-def _warnings(found: TrainingSet, result: FineTuneResult) -> list[str]:
+def _warnings(found: TrainingSet, result: FineTuneResult, base: Base) -> list[str]:
     left_out = len(found.verdicts) - found.kept
     warnings = []
     if result.doubt:
@@ -274,6 +263,11 @@ def _warnings(found: TrainingSet, result: FineTuneResult) -> list[str]:
         warnings.append(
             "The new model did not beat its base on images that it did not learn from: use the base, or send more "
             "images and train longer."
+        )
+    if base.model.channels < found.channels and (unlike := brightness_ratio(found.images)) > UNLIKE:
+        warnings.append(
+            f"The brightness of the channels differs by a factor of {unlike:.0f}, and one model was made for all of "
+            "them: send each channel as a set of its own."
         )
     if left_out:
         warnings.append(f"{left_out} of {len(found.verdicts)} files were left out; `files` says why.")

@@ -1,0 +1,36 @@
+"""What the channels of a training set have in common, from a few of its images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.normalise import brightness_range
+from model.related import are_related
+
+LOOKED_AT = 8
+UNLIKE = 4.0
+"""Ratio of brightness above which one normalisation cannot serve two channels."""
+
+Array = NDArray[Any]
+
+
+def show_one_scene(images: Sequence[Array]) -> bool:
+    """Whether in most of the images (C, H, W) the channels belong together, as those of photographs do."""
+    some = _some(images)
+    return 2 * sum(are_related(np.moveaxis(image, 0, -1)) for image in some) > len(some)
+
+
+def brightness_ratio(images: Sequence[Array]) -> float:
+    """How much wider the range of the brightest channel of the images (C, H, W) is than that of the darkest."""
+    some = _some(images)
+    ranges = [brightness_range(np.concatenate([image[c].ravel() for image in some])) for c in range(len(some[0]))]
+    spans = [max(high - low, 1e-12) for low, high in ranges]
+    return max(spans) / min(spans)
+
+
+def _some(images: Sequence[Array]) -> list[Array]:
+    return [images[i] for i in np.unique(np.linspace(0, len(images) - 1, LOOKED_AT).astype(int))]
