@@ -10,7 +10,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from python_multipart.multipart import parse_options_header
 
 from service import openapi, problems
@@ -39,6 +39,9 @@ class NewDataset(BaseModel):
     name: PlainText | None = Field(
         None, min_length=1, max_length=200, description="Any text; `GET /datasets?name=` finds it.", examples=["20x"]
     )
+
+
+SENT = TypeAdapter[NewDataset | None](NewDataset | None)
 
 
 class DatasetLinks(BaseModel):
@@ -285,7 +288,7 @@ async def delete_dataset(services: ServicesDep, dataset: DatasetDep) -> Response
 async def _new_dataset(request: Request) -> NewDataset:
     """What the body says. Read here, once the caller is known: FastAPI reads a body of any size before it asks who."""
     body = await small_body(request, 'Send {"name": "…"}, or nothing; images are put in one by one afterwards.')
-    if not body or body == b"null":
+    if not body:
         return NewDataset()
     media_type, _ = parse_options_header(request.headers.get("content-type", ""))
     if media_type != b"application/json":
@@ -293,7 +296,7 @@ async def _new_dataset(request: Request) -> NewDataset:
             f"The Content-Type is {media_type.decode('latin-1') or 'none'}. Send application/json, or no body at all."
         )
     try:
-        return NewDataset.model_validate_json(body)
+        return SENT.validate_json(body) or NewDataset()
     except ValidationError as refused:
         raise RequestValidationError(refused.errors(include_url=False)) from refused
 

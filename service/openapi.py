@@ -177,8 +177,9 @@ METRICS_RESPONSES: Responses = {
 
 
 def json_body(model: type[BaseModel]) -> dict[str, Any]:
-    """A body that may be left out, of a route that reads it itself."""
-    return {"required": False, "content": {"application/json": {"schema": model.model_json_schema()}}}
+    """A body that may be left out, or null, of a route that reads it itself."""
+    schema = {"anyOf": [model.model_json_schema(), {"type": "null"}]}
+    return {"required": False, "content": {"application/json": {"schema": schema}}}
 
 
 def _document_keys(schema: dict[str, Any]) -> None:

@@ -88,6 +88,12 @@ def test_a_name_that_is_too_large_is_a_413(gateway: Running, size: int) -> None:
     assert (answer.status_code, answer.json()["type"]) == (413, "/problems/content-too-large")
 
 
+@pytest.mark.parametrize("body", ["", "null", " null ", "{}", '{"name": null}'])
+def test_a_dataset_needs_no_name(gateway: Running, body: str) -> None:
+    answer = gateway.http.post("/datasets", content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["name"]) == (201, None)
+
+
 @pytest.mark.parametrize(
     ("body", "field"), [('{"name": 5}', "name"), ('{"nam": "x"}', "nam"), ("[]", "body"), ("{", "body"), ("5", "body")]
 )
