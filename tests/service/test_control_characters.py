@@ -24,6 +24,16 @@ IN_QUERY = [
 ]
 
 
+class Ids(dict[str, str]):
+    """What stands for the ids of a path: a dataset's, and for any other some word."""
+
+    def __init__(self, dataset_id: str) -> None:
+        super().__init__(dataset_id=dataset_id)
+
+    def __missing__(self, name: str) -> str:
+        return name
+
+
 @pytest.fixture(scope="module")
 def on_postgresql(
     tmp_path_factory: pytest.TempPathFactory, postgres_url: str, postgres_engine: Engine
@@ -44,7 +54,8 @@ def test_in_a_path(on_postgresql: Running, method: str, path: str) -> None:
 
 @pytest.mark.parametrize(("method", "path", "name"), IN_QUERY)
 def test_in_a_query(on_postgresql: Running, method: str, path: str, name: str) -> None:
-    answer = on_postgresql.http.request(method, path, params={name: "a\0b"})
+    dataset = on_postgresql.http.post("/datasets").json()  # an unknown one is refused before its query is looked at
+    answer = on_postgresql.http.request(method, path.format_map(Ids(dataset["id"])), params={name: "a\0b"})
     assert answer.status_code in (404, 422), answer.text
 
 
@@ -72,5 +83,7 @@ def test_in_an_option(on_postgresql: Running, path: str, name: str, value: str, 
 
 def test_in_the_name_of_a_dataset_and_of_a_file(on_postgresql: Running) -> None:
     assert on_postgresql.http.post("/datasets", json={"name": "a\0b"}).status_code == 422
+    lone = {"content": '{"name": "\\ud800"}', "headers": {"Content-Type": "application/json"}}  # half a character
+    assert on_postgresql.http.post("/datasets", **lone).status_code == 422  # type: ignore[arg-type]
     made = on_postgresql.http.post("/finetune", files=[("images", ("a\0b.png", png()))])
     assert made.status_code in (202, 422), made.text  # shown as a?b.png, or refused by the form
