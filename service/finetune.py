@@ -11,6 +11,7 @@ import structlog
 from anyio import CancelScope, to_thread
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
+from sqlalchemy.exc import SQLAlchemyError
 
 from service import openapi, problems
 from service.access import FINETUNE, Caller, CallerDep
@@ -158,6 +159,9 @@ def _record(services: Services, asked: Asked) -> tuple[Job, bool]:
         created = services.jobs.create(new)
     except IdempotencyConflict as error:
         raise problems.IdempotencyMismatch(str(error)) from error
+    except SQLAlchemyError:
+        upload.used = True  # the job may be there, though its answer was lost: the sweep knows later
+        raise
     upload.used = not created.replayed
     return created.job, created.replayed
 

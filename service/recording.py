@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from images.probe import ImageInfo
 from service import problems
@@ -45,7 +46,7 @@ def record(
     new = NewJob(
         id=new_id("job"),
         kind=JobKind.DENOISE,
-        options=options.model_dump(mode="json", exclude={"model"}),
+        options=options.model_dump(mode="json", exclude={"model"} if options.model is None else None),
         input=asdict(info) | {"media_type": info.media_type, "bytes": upload.size},
         input_key=None,
         pixels=info.pixels,
@@ -86,9 +87,14 @@ def _store(services: Services, upload: Upload, options: DenoiseOptions, new: New
 
 @contextmanager
 def _removed_unless_used(services: Services, key: str) -> Iterator[None]:
-    """Delete the stored upload if its job was not made."""
+    """Delete the stored upload if its job was not made.
+
+    After an error of the database the job may be there, though its answer was lost: the sweep knows later.
+    """
     try:
         yield
+    except SQLAlchemyError:
+        raise
     except Exception:
         try:
             services.blobs.delete([key])

@@ -30,12 +30,12 @@ class Picture:
 
 
 def scene(channels: int = 1, height: int = SIDE, width: int = SIDE) -> NDArray[np.float64]:
-    """A smooth scene with edges in [0.1, 0.9], (H, W) or (H, W, C)."""
+    """A smooth scene with edges in [0.1, 0.9], (H, W), or (H, W, C) with a tint, as a photograph's channels have."""
     y, x = np.mgrid[:height, :width]
     waves: NDArray[np.float64] = 0.5 + 0.2 * np.sin(x / 37) * np.cos(y / 23) + 0.2 * ((x // 64 + y // 64) % 2 - 0.5)
     if channels == 1:
         return waves
-    return np.stack([np.roll(waves, 16 * c, axis=1) for c in range(channels)], axis=-1)
+    return np.stack([(1 - 0.2 * c) * waves + 0.1 * c for c in range(channels)], axis=-1)
 
 
 def noisy(clean: NDArray[np.float64], alpha: float = 0.01, sigma: float = 0.02, seed: int = 7) -> NDArray[np.float64]:

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
+from store.job import Created, NewJob
 from tests.service.gateway import Running, png, running_gateway
 from tests.service.test_problems import problem_of
 
@@ -70,6 +72,28 @@ def test_a_crop_outside_the_image_is_refused(gateway: Running, roi: str) -> None
 def test_the_model_follows_the_channels(gateway: Running) -> None:
     assert gateway.post(png(mode="L"))["model"] == "base-gray"
     assert gateway.post(png(mode="RGB", color=(0, 0, 0)))["model"] == "base-rgb"
+
+
+def test_only_a_model_that_was_asked_for_is_among_the_options(gateway: Running) -> None:
+    """A worker may choose another for who did not choose: three channels can show different things."""
+    rgb = png(mode="RGB", color=(0, 0, 0))
+    assert "model" not in gateway.post(rgb)["options"]
+    assert gateway.post(rgb, model="base-rgb")["options"]["model"] == "base-rgb"
+
+
+def test_an_upload_stays_if_its_job_may_be_there(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database's answer was lost, not the job: without its bytes it could only fail."""
+    create = gateway.services.jobs.create
+
+    def commits_and_loses_the_answer(new: NewJob) -> Created:
+        create(new)
+        raise OperationalError("COMMIT", {}, ConnectionError("the connection was cut"))
+
+    monkeypatch.setattr(gateway.services.jobs, "create", commits_and_loses_the_answer)
+    answer = gateway.http.post("/denoise", files={"image": png()})
+    assert answer.status_code == 503
+    job = gateway.claim()
+    assert job.input_key is not None and gateway.services.blobs.get(job.input_key) == png()
 
 
 def test_a_model_that_does_not_fit_is_refused(gateway: Running) -> None:
