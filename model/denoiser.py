@@ -192,7 +192,7 @@ class Denoiser:
         tiles = self._tiles(stack.shape[1], stack.shape[2], tile)
         total = len(stack) * len(groups) * len(tiles)
         if evidence:
-            evidence.begin(scalings, total, stack.size)
+            evidence.begin(scalings, total, len(stack))
         done = 0
         for index, (page, out_page) in enumerate(zip(stack, out_stack, strict=True)):
             if paged:
@@ -208,7 +208,7 @@ class Denoiser:
                     if on_tile:
                         on_tile(done, total)
                 if evidence:
-                    evidence.add_plane(page[..., group], kind)
+                    evidence.add_ends(page, group, kind)
             if on_page:
                 on_page(index + 1, len(stack))
         return out

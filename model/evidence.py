@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from model import report
 from model.estimate import NoiseCurve
-from model.normalise import Kind, Normalisation, Scalings
+from model.normalise import Kind, Normalisation, Scalings, sample
 from model.report import Report
 
 REPORT_PIXELS = 1 << 20  # sampled for the report, of all kinds of planes together
@@ -19,7 +20,8 @@ PATCH, PATCHES = 64, 5  # of a larger one, as many pixels in PATCHES × PATCHES 
 CURVE_PIXELS = 1 << 18  # a tile of so many gives the noise curve every second row and column
 CLIPPED_SHARE = 1e-4  # fewer pixels than this at an end of the range do not bend the noise curve
 MOSTLY_KNOWN = 0.02  # share of a patch's pixels that may have been left as they are
-PILED_SHARE, PILED = 1e-3, 10  # 16-bit values end in a pile if the largest has this share, and so many times its equal
+PILED_SHARE, PILED = 1e-3, 10  # 16-bit values end in a pile if the largest has this share, and is so many times
+LEVELS = 9  # as frequent as each of the levels before it
 Floats = NDArray[np.float32]
 
 
@@ -33,15 +35,15 @@ class Evidence:
         self._strength = strength
         self._kinds: dict[Kind, _OfKind] = {}
         self._warnings: tuple[str, ...] = ()
-        self._every_value = 1
+        self._values = 1
 
-    def begin(self, scalings: Scalings, tiles: int, values: int) -> None:
-        """Before the first tile of `tiles`, and of `values` pixels times channels."""
-        share = len(scalings.by_kind)
+    def begin(self, scalings: Scalings, tiles: int, pages: int) -> None:
+        """Before the first of so many tiles on so many pages."""
         every = max(1, tiles * WINDOW**2 // REPORT_PIXELS)
-        self._kinds = {kind: _OfKind(scaling, every) for kind, scaling in sorted(scalings.by_kind.items())}
+        largest = min(WINDOW**2, REPORT_PIXELS // len(scalings.by_kind))  # of hundreds of channels, each shows little
+        self._kinds = {kind: _OfKind(scaling, every, largest) for kind, scaling in sorted(scalings.by_kind.items())}
         self._warnings = scalings.warnings
-        self._every_value = max(1, values // share // REPORT_PIXELS) | 1
+        self._values = max(1, REPORT_PIXELS // pages)
 
     def add(
         self, kind: Kind, noisy: Floats, mean: Floats, variance: Floats, beyond: NDArray[np.bool_] | None = None
@@ -49,10 +51,10 @@ class Evidence:
         """A tile: y, μ and the diagonal of Σ_x, (c, h, w) normalised; `beyond`: pixels that were left as they are."""
         self._kinds[kind].add(noisy, mean, variance, beyond)
 
-    def add_plane(self, plane: NDArray[Any], kind: Kind) -> None:
-        """Look at the ends of an unsigned type's range, in a sample of a plane (H, W, c); other types have no ends."""
+    def add_ends(self, page: NDArray[Any], channels: slice, kind: Kind) -> None:
+        """Look at the ends of an unsigned type's range in a sample of a page (H, W, C); other types have no ends."""
         if self._dtype.kind == "u" and self._dtype.itemsize <= 2:
-            self._kinds[kind].count(plane.reshape(-1)[:: self._every_value])
+            self._kinds[kind].ends.count(sample(page[None], [0], channels, self._values))
 
     def report(self) -> Report:
         """One report of all kinds; see `report.combined`."""
@@ -67,9 +69,10 @@ class _OfKind:
 
     scaling: Normalisation
     every: int
+    largest: int
     curve: NoiseCurve = field(default_factory=NoiseCurve)
     samples: list[tuple[Floats, Floats]] = field(default_factory=list)
-    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    ends: _Ends = field(default_factory=lambda: _Ends())
     tiles: int = 0
     pixels: int = 0
     left: int = 0
@@ -83,20 +86,15 @@ class _OfKind:
             mean = np.where(beyond, noisy, mean)
         self.curve.add(noisy, mean, variance, 1 if noisy.size < CURVE_PIXELS else 2, beyond)
         if self.tiles % self.every == 0:
-            places = _patches(*noisy.shape[1:]) if beyond is None else _known_patches(beyond)
+            _, height, width = noisy.shape
+            places = _patches(height, width, self.largest, beyond)
             self.samples += [(noisy[place].copy(), mean[place].copy()) for place in places]
         self.tiles += 1
 
-    def count(self, values: NDArray[Any]) -> None:
-        found = np.bincount(values, minlength=len(self.counts))
-        found[: len(self.counts)] += self.counts
-        self.counts = found
-
     def report(self, top: int, strength: float) -> Report:
-        at_low, at_high, high = self._clipped(top)
-        low = -np.inf
-        if at_low > CLIPPED_SHARE:
-            low = -self.scaling.offset / self.scaling.scale
+        at_low, at_high, last = self.ends.clipped(top)
+        low = (0 - self.scaling.offset) / self.scaling.scale if at_low > CLIPPED_SHARE else -np.inf
+        high = (last - self.scaling.offset) / self.scaling.scale if at_high > CLIPPED_SHARE else np.inf
         return report.measure(
             self.samples,
             self.curve.fit((low, high)),
@@ -107,33 +105,51 @@ class _OfKind:
             strength=strength,
         )
 
-    def _clipped(self, top: int) -> tuple[float, float, float]:
-        """Shares of the pixels at either end of the range, and the normalised upper end, infinite if few are there."""
-        if not len(self.counts):
-            return 0.0, 0.0, np.inf
-        total, last = self.counts.sum(), len(self.counts) - 1
-        at_last = self.counts[last] / total
-        before = self.counts[np.flatnonzero(self.counts)[-9:-1]].max(initial=0) / total
-        piled = last > np.iinfo(np.uint8).max and at_last > max(PILED_SHARE, PILED * before)
-        if last < top and not piled:
-            at_last = 0.0  # a sensor may end below its type (12 bits in 16), and then its values pile up there
-        end = (last - self.scaling.offset) / self.scaling.scale if at_last > CLIPPED_SHARE else np.inf
-        return float(self.counts[0] / total), float(at_last), float(end)
+
+@dataclass
+class _Ends:
+    """How many values lie at either end of an unsigned type's range, a page at a time."""
+
+    total: int = 0
+    at_zero: int = 0
+    highest: dict[int, int] = field(default_factory=dict)
+
+    def count(self, values: NDArray[Any]) -> None:
+        counts = np.bincount(values)
+        self.total += values.size
+        self.at_zero += int(counts[0])
+        for level in np.flatnonzero(counts)[-LEVELS:].tolist():
+            self.highest[level] = self.highest.get(level, 0) + int(counts[level])
+        self.highest = dict(sorted(self.highest.items())[-LEVELS:])  # a level that fell behind never comes back
+
+    def clipped(self, top: int) -> tuple[float, float, int]:
+        """Shares of the values at 0 and at the upper end, and that end.
+
+        A sensor may end below its type (12 bits in 16), and then its values pile up there.
+        """
+        if not self.total:
+            return 0.0, 0.0, top
+        *before, (last, count) = self.highest.items()
+        share, next_to_it = count / self.total, max((n for _, n in before), default=0) / self.total
+        piled = last > np.iinfo(np.uint8).max and share > max(PILED_SHARE, PILED * next_to_it)
+        return self.at_zero / self.total, share if last >= top or piled else 0.0, last
 
 
 Place = tuple[slice, slice, slice]
 
 
-def _patches(height: int, width: int) -> list[Place]:
-    """The whole of a small tile, and patches spread over a large one."""
-    return [_place(0, 0, height, width)] if height * width <= WINDOW**2 else _spread(height, width, PATCH)
+def _patches(height: int, width: int, largest: int, beyond: NDArray[np.bool_] | None) -> list[Place]:
+    """The whole of a tile of at most `largest` pixels, else about so many of it in patches spread over it.
 
-
-def _known_patches(beyond: NDArray[np.bool_]) -> list[Place]:
-    """Patches of a tile with hardly a pixel that was left as it is; the whole tile if there is none."""
-    height, width = beyond.shape[1:]
-    patches = [place for place in _spread(height, width, PATCH // 2) if beyond[place].mean() < MOSTLY_KNOWN]
-    return patches or [_place(0, 0, height, width)]
+    With pixels that were left as they are, patches with hardly one of these, if there are any.
+    """
+    if beyond is None and height * width <= largest:
+        return [_place(0, 0, height, width)]
+    side = min(PATCH if beyond is None else PATCH // 2, max(1, math.isqrt(largest) // PATCHES))
+    patches = _spread(height, width, side)
+    if beyond is None:
+        return patches
+    return [place for place in patches if beyond[place].mean() < MOSTLY_KNOWN] or patches
 
 
 def _spread(height: int, width: int, side: int) -> list[Place]:

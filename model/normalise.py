@@ -149,8 +149,8 @@ def _percentiles(levels: NDArray[Any], counts: NDArray[np.int64]) -> tuple[float
     return between(TAIL / 100 * last), between((100 - TAIL) / 100 * last)
 
 
-def sample(stack: NDArray[Any], pages: Sequence[int], channels: slice) -> NDArray[Any]:
-    """About `SAMPLE` values of some pages and channels of (N, H, W, C), evenly spaced.
+def sample(stack: NDArray[Any], pages: Sequence[int], channels: slice, count: int = SAMPLE) -> NDArray[Any]:
+    """About `count` values of some pages and channels of (N, H, W, C), evenly spaced.
 
     Of a large stack only `SAMPLED_BYTES` are touched: it may live on disk.
     """
@@ -162,7 +162,7 @@ def sample(stack: NDArray[Any], pages: Sequence[int], channels: slice) -> NDArra
     for page in pages:
         flat = stack[page].reshape(-1)  # a view, unless the page is a crop
         planes = [flat] if whole else [flat[c :: stack.shape[-1]] for c in range(channels.start, channels.stop)]
-        found += [_strided(plane, SAMPLE // (len(pages) * len(planes))) for plane in planes]
+        found += [_strided(plane, count // (len(pages) * len(planes))) for plane in planes]
     return found[0] if len(found) == 1 else np.concatenate(found)
 
 

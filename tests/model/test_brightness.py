@@ -7,7 +7,8 @@ import pytest
 
 from model import Denoiser, weights
 from model.errors import InvalidOption
-from model.normalise import brightness_range
+from model.evidence import Evidence
+from model.normalise import IDENTITY, Scalings, brightness_range
 
 ROOMY = 40  # pixels: farther from a disturbed one, what the network sees of it is a plain bright spot
 
@@ -177,3 +178,15 @@ def test_weak_noise_that_is_not_worth_denoising_is_said_so(gray: Denoiser) -> No
     assert report is not None
     if rmse(out, clean) > rmse(noisy, clean):
         assert report.warnings and not any("left nearly as it was" in warning for warning in report.warnings)
+
+
+def test_of_many_channels_the_evidence_stays_small(gray: Denoiser) -> None:
+    """A hyperspectral cube: what is kept for the report does not grow with its channels."""
+    scalings = Scalings({(0, channel): IDENTITY for channel in range(1_000)})
+    evidence = Evidence(np.dtype(np.uint16))
+    evidence.begin(scalings, tiles=1_000, pages=1)
+    tile = np.random.default_rng(0).random((1, 400, 400), np.float32)
+    for channel in range(1_000):
+        evidence.add((0, channel), tile, tile, tile)
+    kept = sum(noisy.nbytes + mean.nbytes for of in evidence._kinds.values() for noisy, mean in of.samples)
+    assert 1_000 * 1_000 < kept < 16 * 2**20
