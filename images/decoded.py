@@ -75,6 +75,13 @@ class Decoded:
 
         return top(np.dtype(self.info.dtype), self.significant_bits)
 
+    @property
+    def shift(self) -> int:
+        """What was added to the file's samples to make `pixels`: those are never negative."""
+        from images.samples import shift
+
+        return shift(np.dtype(self.info.dtype))
+
     def restore(self, pixels: Array, page: int | None = None) -> Array:
         """Pixels in the file's sample type, within its significant bits.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _PIXELS = re.compile(r"<(?:\w+:)?Pixels\b([^>]*)>")
-_ATTRIBUTE = re.compile(r'\b(DimensionOrder|Size[CZT])\s*=\s*"(\w+)"')
+_ATTRIBUTE = re.compile(r'\b(DimensionOrder|Size[CZT])\s*=\s*"(XY[CZT]{3}|[0-9]{1,6})"')
 _CHANNELS = re.compile(r"^channels=(\d{1,6})\s*$", re.MULTILINE)
 
 
@@ -20,8 +20,10 @@ def page_channels(description: str, pages: int) -> tuple[int, ...] | None:
     found = _PIXELS.search(description)
     if found:
         said = dict(_ATTRIBUTE.findall(found[1]))
-        sizes = {axis: int(said.get(f"Size{axis}", "1")) for axis in "CZT" if said.get(f"Size{axis}", "1").isdigit()}
-        order = [axis for axis in said.get("DimensionOrder", "XYCZT") if axis in sizes]
+        if any(said.get(f"Size{axis}", "1").startswith("XY") for axis in "CZT"):
+            return None
+        sizes = {axis: int(said.get(f"Size{axis}", "1")) for axis in "CZT"}
+        order = list(said.get("DimensionOrder", "XYCZT")[2:])
     elif description.startswith("ImageJ="):
         channels = _CHANNELS.search(description)
         count = int(channels[1]) if channels else 1

@@ -100,6 +100,11 @@ def bounds(dtype: np.dtype[Any], bits: int | None) -> tuple[int, int] | None:
     return (-(1 << bits - 1), (1 << bits - 1) - 1) if dtype.kind == "i" else (0, (1 << bits) - 1)
 
 
+def shift(dtype: np.dtype[Any]) -> int:
+    """What is added to a sample of this type to make it a working pixel."""
+    return _SHIFTED[dtype][1] if dtype in _SHIFTED else 0
+
+
 def top(dtype: np.dtype[Any], bits: int | None) -> float | None:
     """The greatest sample of `bounds` as it stands among working pixels."""
     ends = bounds(dtype, bits)

@@ -140,7 +140,7 @@ class Denoiser:
         """
         stack = self._as_stack(array)
         pages: dict[int, list[int]] = {}
-        for page, channel in enumerate(page_channels or [0] * len(stack)):
+        for page, channel in enumerate(_channel_of_page(page_channels, stack)):
             pages.setdefault(channel, []).append(page)
         found: dict[Kind, Normalisation] = {}
         warnings: list[str] = []
@@ -177,9 +177,7 @@ class Denoiser:
         paged = stack.nbytes > normalise.SAMPLED_BYTES  # may live on disk: looked at page by page only
         if not paged:
             normalise.require_finite(stack)
-        channel_of = page_channels or [0] * len(stack)
-        if len(channel_of) != len(stack):
-            raise InvalidOption(f"page_channels names {len(channel_of)} pages and the stack has {len(stack)}")
+        channel_of = _channel_of_page(page_channels, stack)
         if out is None:
             out = np.empty(array.shape, array.dtype)
         elif (out.shape, out.dtype) != (array.shape, array.dtype):
@@ -383,6 +381,15 @@ _OTHER_BRIGHTNESS = (
     "the image is far brighter or darker than those that the model was made from, so it was normalised by its own "
     "percentiles: compare with the base model"
 )
+
+
+def _channel_of_page(page_channels: Sequence[int] | None, stack: Array) -> Sequence[int]:
+    """The channel of every page of a stack (N, H, W, C)."""
+    if page_channels is None:
+        return [0] * len(stack)
+    if len(page_channels) != len(stack):
+        raise InvalidOption(f"page_channels names {len(page_channels)} pages and the stack has {len(stack)}")
+    return page_channels
 
 
 def _known(unit: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:

@@ -8,6 +8,7 @@ CPU).
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -141,14 +142,29 @@ class FineTuner:
         self.best_score = self.base_score
         self.history: list[dict[str, Any]] = [{"step": 0, "score": _short(self.base_score)}]
 
-    def restore(self, data: bytes) -> None:
-        """Continue where a checkpoint was taken."""
+    def restore(self, data: bytes) -> bool:
+        """Continue where a checkpoint was taken. False: by a version that held out other pixels, so it begins anew.
+
+        What that version trained on would now be judged by.
+        """
         found = checkpoint.from_bytes(data)
+        if found.state["finetune"].get("split") != self._split_digest():
+            return False
         self.trainer.restore(found)
         prefix = "best."
         self.best = {k.removeprefix(prefix): v for k, v in found.tensors.items() if k.startswith(prefix)}
         mine = found.state["finetune"]
         self.best_step, self.best_score, self.history = mine["best_step"], mine["best_score"], mine["history"]
+        return True
+
+    def _split_digest(self) -> str:
+        """What is the same for two runs exactly if they train on and judge by the same pixels."""
+        crops = [
+            (crop.place, crop.image) for of in (self.held_out.choosing, self.held_out.judging) for crop in of.crops
+        ]
+        parts = [self.split.training_indices, self.split.held_out_indices, crops]
+        shapes = [image.shape for image in (*self.split.training, *self.split.held_out)]
+        return hashlib.sha256(repr((parts, shapes)).encode()).hexdigest()
 
     def run(
         self,
@@ -231,6 +247,7 @@ class FineTuner:
         whole = self.trainer.checkpoint()
         tensors = whole.tensors | {f"best.{name}": value for name, value in self.best.items()}
         mine = {"best_step": self.best_step, "best_score": self.best_score, "history": self.history}
+        mine["split"] = self._split_digest()
         return checkpoint.Checkpoint(tensors, whole.state | {"finetune": mine})
 
     def _result(self) -> FineTuneResult:

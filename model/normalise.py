@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -66,7 +67,7 @@ def choose(values: NDArray[Any], mode: str) -> Normalisation:
 
     Raises:
         InvalidOption: no such mode.
-        InvalidArray: the values span more than a number can hold.
+        InvalidArray: the values span more than a number can hold, or some are NaN or infinite.
     """
     if mode == "none":
         return IDENTITY
@@ -90,8 +91,13 @@ def fits(own: Normalisation, values: NDArray[Any]) -> bool:
 
 
 def brightness_range(values: NDArray[Any]) -> tuple[float, float]:
-    """The 0.05th and 99.95th percentile of values of any shape, without a mark for missing pixels (-9999, 65535)."""
-    values = _strided(values.reshape(-1), SAMPLE)
+    """The 0.05th and 99.95th percentile of values of any shape, without a mark for missing pixels (-9999, 65535).
+
+    Raises:
+        InvalidArray: some are NaN or infinite.
+    """
+    values = values.reshape(-1)[:: _step(values.size, SAMPLE)]
+    require_finite(values)
     if values.dtype.kind == "u" and values.dtype.itemsize <= 2:
         counts = np.bincount(values)  # few values: counting takes a tenth of what sorting takes
         levels = np.flatnonzero(counts)
@@ -157,15 +163,19 @@ def sample(stack: NDArray[Any], pages: Sequence[int], channels: slice, count: in
     touched = max(1, SAMPLED_BYTES // max(1, stack[0].nbytes))
     if len(pages) > touched:
         pages = [pages[i] for i in np.linspace(0, len(pages) - 1, touched).astype(int)]
-    whole = channels.stop - channels.start == stack.shape[-1]
     found = []
-    for page in pages:
-        flat = stack[page].reshape(-1)  # a view, unless the page is a crop
-        planes = [flat] if whole else [flat[c :: stack.shape[-1]] for c in range(channels.start, channels.stop)]
-        found += [_strided(plane, count // (len(pages) * len(planes))) for plane in planes]
+    for page in (stack[index] for index in pages):
+        step = _step(page.shape[0] * page.shape[1], count // (len(pages) * (channels.stop - channels.start)))
+        if page.flags.c_contiguous:
+            picked = page.reshape(-1, page.shape[-1])[::step, channels]
+        else:  # a crop, which would have to be copied to be walked through pixel by pixel
+            side = math.isqrt(step) | 1
+            picked = page[::side, ::side, channels]
+        found.append(picked.reshape(-1))
     return found[0] if len(found) == 1 else np.concatenate(found)
 
 
-def _strided(values: NDArray[Any], count: int) -> NDArray[Any]:
-    """About `count` of them; a stride prime to the usual row lengths avoids picking few columns."""
-    return values[:: max(1, values.size // max(1, count)) | 1]
+def _step(size: int, count: int) -> int:
+    """A stride that picks about `count` of `size`; prime to 2 and 3, or it would pick few columns, or one colour."""
+    step = max(1, size // max(1, count)) | 1
+    return step + 2 if step % 3 == 0 else step

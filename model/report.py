@@ -18,6 +18,7 @@ from model.normalise import IDENTITY, Normalisation
 
 LAGS = (1, 2, 3)
 NOISE_FIELDS = ("alpha", "sigma", "alpha_native", "sigma_native", "black_native", "noise_std_in", "noise_std_out")
+SHARES = ("clipped_share", "left_share")
 LITTLE_NOISE = 0.004  # normalised std: one gray level of 8 bits
 HISTOGRAM_BINS = 61
 HISTOGRAM_SPAN = 4.0  # in expected standard deviations
@@ -134,7 +135,9 @@ def combined(reports: Sequence[Report], warnings: Sequence[str] = ()) -> Report:
     found = [f"channel {number}: {warning}" for number, one in enumerate(reports, start=1) for warning in one.warnings]
     channels = [{name: getattr(one, name) for name in NOISE_FIELDS} for one in reports]
     worst = max(reports, key=lambda one: one.noise_std_in)
-    return replace(worst, warnings=[*warnings, *found], channels=channels)
+    # Channels have as many pixels each.
+    shares = {name: _rounded(np.mean([getattr(one, name) for one in reports])) for name in SHARES}
+    return replace(worst, warnings=[*warnings, *found], channels=channels, **shares)
 
 
 def _warnings(n: dict[str, Any], error: float) -> list[str]:

@@ -41,8 +41,11 @@ class ReportView(BaseModel):
         "dark level.",
         examples=[0.1],
     )
-    black_native: float = Field(
-        default=0.0, description="The darkest brightness of the image, or where its noise ends.", examples=[96.0]
+    black_native: float | None = Field(
+        default=None,
+        description="The darkest brightness of the image, or where its noise ends. In files in which large means dark "
+        "(MONOCHROME1, WhiteIsZero) counted from the other end of the range. Null in reports of before 2026-11-23.",
+        examples=[96.0],
     )
     noise_std_in: float = Field(description="Noise std of the upload, normalised.", examples=[0.067])
     noise_std_out: float = Field(

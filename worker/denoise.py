@@ -104,11 +104,15 @@ class DenoiseWork:
     def _denoiser(self, job: Job, decoded: Decoded) -> tuple[Denoiser, list[str]]:
         """The model that the job asks for or that fits its image, and what the user should know of the choice."""
         channels = decoded.pixels.shape[-1]
-        chosen = job.options.get("model")  # `job.model` is filled in for those who did not choose
-        if chosen is None and channels == 3 and not are_related(decoded.pixels[len(decoded.pixels) // 2]):
+        middle = decoded.pixels[len(decoded.pixels) // 2]
+        if channels == 3 and not self._was_chosen(job) and not are_related(middle):
             return self._models.for_job(None, job.tenant, 1), [_UNRELATED]
         denoiser = self._models.for_job(job.model, job.tenant, channels)
         return denoiser, _warnings(denoiser)
+
+    def _was_chosen(self, job: Job) -> bool:
+        """Whether the user named the model; older gateways filled in `job.model` without saying who chose it."""
+        return "model" in job.options or job.model not in (None, self._models.default(3).id)
 
     def _compute(self, attempt: Attempt, decoded: Decoded, stages: Stages) -> Denoised:
         job = attempt.job
@@ -141,7 +145,7 @@ class DenoiseWork:
             )
         numbers = None
         if report is not None:
-            numbers = report.to_dict()
+            numbers = _in_file_units(report.to_dict(), decoded.shift)
             numbers["warnings"] = [*decoded.warnings, *numbers["warnings"]]
         return Denoised(decoded, pixels, numbers, denoiser)
 
@@ -166,6 +170,13 @@ class DenoiseWork:
             timings=stages.seconds,
             progress=attempt.progress,
         )
+
+
+def _in_file_units(numbers: dict[str, Any], shift: int) -> dict[str, Any]:
+    """The report with brightness as the file's own samples count it, which may be negative."""
+    for of in (numbers, *numbers["channels"]):
+        of["black_native"] -= shift
+    return numbers
 
 
 def _room(decoded: Decoded) -> IO[bytes]:

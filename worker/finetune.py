@@ -136,8 +136,10 @@ class FineTuneWork:
             images, files = found.for_channels(base.model.channels)
             tuner = FineTuner(config, images, after_read=found.release, groups=files)
             if newest := checkpoints.newest():
-                tuner.restore(newest)
-                log.info("training_resumed")
+                resumed = tuner.restore(newest)
+                log.info(
+                    "training_resumed" if resumed else "training_begun_anew", reason="" if resumed else "older split"
+                )
             return tuner.run(
                 on_point=points,
                 on_checkpoint=lambda data: self._keep(checkpoints, data),

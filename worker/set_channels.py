@@ -12,6 +12,7 @@ from model.normalise import brightness_range
 from model.related import are_related
 
 LOOKED_AT = 8
+PIXELS = 1 << 17  # of a plane
 UNLIKE = 4.0
 """Ratio of brightness above which one normalisation cannot serve two channels."""
 
@@ -27,9 +28,15 @@ def show_one_scene(images: Sequence[Array]) -> bool:
 def brightness_ratio(images: Sequence[Array]) -> float:
     """How much wider the range of the brightest channel of the images (C, H, W) is than that of the darkest."""
     some = _some(images)
-    ranges = [brightness_range(np.concatenate([image[c].ravel() for image in some])) for c in range(len(some[0]))]
+    ranges = [brightness_range(np.concatenate([_thinned(image[c]) for image in some])) for c in range(len(some[0]))]
     spans = [max(high - low, 1e-12) for low, high in ranges]
     return max(spans) / min(spans)
+
+
+def _thinned(plane: Array) -> Array:
+    """Some of the pixels of a plane that may be mapped from a file and larger than memory."""
+    step = max(1, plane.size // PIXELS) | 1
+    return plane.reshape(-1)[::step]
 
 
 def _some(images: Sequence[Array]) -> list[Array]:

@@ -35,6 +35,10 @@ class WarmModels:
         register = self._register
         return self.get(register.get(model_id, tenant) if model_id else register.default_for(channels))
 
+    def default(self, channels: int) -> Model:
+        """The base model for so many channels. Raises ModelNotFound."""
+        return self._register.default_for(channels)
+
     def get(self, model: Model) -> Denoiser:
         """The denoiser of a registered model, loaded if it is not. Raises as `for_job`."""
         denoiser = self._loaded.pop(model.sha256, None) or self._load(model)

@@ -49,5 +49,6 @@ def test_descriptions_that_do_not_fit_are_not_believed() -> None:
     )
     assert page_channels(text, pages + 1) is None
     for odd in ("", "taken on a Tuesday", "ImageJ=1.54\nchannels=0", "ImageJ=1.54\nchannels=99999999999", "<Pixels>",
+                '<Pixels SizeC="²">', '<Pixels SizeC="99999999999999999999">', '<Pixels SizeC="XYCZT">',
                 '<Pixels SizeC="x" DimensionOrder="CCCC">', '<Pixels SizeC="2" DimensionOrder="XYCC">'):  # fmt: skip
         assert page_channels(odd, 4) is None

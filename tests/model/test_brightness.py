@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from model import Denoiser, weights
-from model.errors import InvalidOption
+from model.errors import InvalidArray, InvalidOption
 from model.evidence import Evidence
-from model.normalise import IDENTITY, Scalings, brightness_range
+from model.normalise import IDENTITY, Scalings, brightness_range, sample
 
 ROOMY = 40  # pixels: farther from a disturbed one, what the network sees of it is a plain bright spot
 
@@ -109,6 +109,31 @@ def test_channels_unlike_in_brightness_are_denoised_as_well_as_alone(gray: Denoi
     assert report.alpha_native == report.channels[1]["alpha_native"]  # told of the noisier one
     as_pages, _ = gray.denoise_with_report(np.stack([bright, dim])[..., None], page_channels=[0, 1])
     assert [np.array_equal(as_pages[i, ..., 0], alone[i]) for i in (0, 1)] == [True, True]
+
+
+@pytest.mark.parametrize("side", [512, 900, 1_000, 1_024, 1_153])
+def test_all_colours_and_columns_are_sampled(side: int) -> None:
+    colours = np.broadcast_to(np.array([1, 2, 3], np.uint8), (1, side, side, 3))
+    for stack in (colours, np.ascontiguousarray(colours)):
+        assert set(sample(stack, [0], slice(0, 3)).tolist()) == {1, 2, 3}
+        assert set(sample(stack, [0], slice(1, 2)).tolist()) == {2}
+    columns = np.broadcast_to(np.arange(side, dtype=np.uint16)[:, None], (1, side, side, 1))
+    assert len(set(sample(np.ascontiguousarray(columns), [0], slice(0, 1), 1 << 14).tolist())) > side / 8
+
+
+def test_not_a_number_is_refused_with_its_remedy(gray: Denoiser) -> None:
+    broken = scene().astype(np.float32)
+    broken[0, 0] = np.nan
+    for look in (gray.denoise, gray.scalings):
+        with pytest.raises(InvalidArray, match="NaN or infinite: replace them"):
+            look(broken)
+
+
+def test_shares_are_of_all_channels(gray: Denoiser) -> None:
+    noisy, clipped = shot(300), np.minimum(shot(60_000, 1), 30_000)
+    _, report = gray.denoise_with_report(np.stack([noisy, clipped], -1))
+    assert report is not None
+    assert report.clipped_share == pytest.approx(float((clipped == 30_000).mean()) / 2, abs=1e-3)
 
 
 def test_frames_of_one_channel_share_their_normalisation(gray: Denoiser) -> None:

@@ -33,12 +33,21 @@ def test_a_resumed_run_ends_with_the_weights_of_an_undisturbed_one(monkeypatch: 
     images, kept = noisy_set(), []
     whole = FineTuner(config(checkpoint_seconds=0.0), images).run(on_checkpoint=kept.append)
     again = FineTuner(config(), images)
-    again.restore(kept[4])
+    assert again.restore(kept[4])
     assert again.trainer.step == 5
     resumed = again.run()
     assert resumed.scores == whole.scores and resumed.history == whole.history
     a, b = (_tensors(r.weights) for r in (whole, resumed))
     assert a == b
+
+
+def test_a_checkpoint_of_another_split_is_not_gone_on_with() -> None:
+    """What it was trained on would now be judged by, as after an upgrade that splits sets in another way."""
+    images, kept = noisy_set(), []
+    FineTuner(config(checkpoint_seconds=0.0), images).run(on_checkpoint=kept.append)
+    other = FineTuner(config(), images, groups=[0, 0, 1, 1, 2, 2, 3, 3, 4, 4])
+    assert not other.restore(kept[0])
+    assert other.trainer.step == 0
 
 
 def test_the_result_loads_and_carries_its_card(tmp_path: Path) -> None:

@@ -90,6 +90,28 @@ def test_saturation_of_a_12_bit_file_is_seen(bench: Bench) -> None:
     )
 
 
+def test_brightness_is_told_in_the_file_s_own_units(bench: Bench) -> None:
+    """Signed samples are shifted for the model, and the report must not show it."""
+    file = io.BytesIO()
+    tifffile.imwrite(file, (noisy(64, 64).astype(np.int16) * 8 - 1_000))
+    job = bench.run(file.getvalue())
+    assert job.report_key is not None
+    report = json.loads(bench.store.blobs.get(job.report_key))
+    assert -1_000 <= report["black_native"] < 0
+
+
+def test_a_model_that_an_older_gateway_wrote_down_was_chosen(bench: Bench) -> None:
+    """It filled in who did not choose, too, but then with the base model."""
+    base = Denoiser.load("base-rgb")
+    data = weights.to_bytes(base.network, {})
+    bench.store.blobs.put("models/mdl_2.safetensors", data)
+    digest = hashlib.sha256(data).hexdigest()
+    bench.store.models.register("mdl_2", "mine", 3, {}, "models/mdl_2.safetensors", len(data), digest, "default")
+    one, other, third = (noisy(96, 96, seed=seed) for seed in range(3))
+    job = bench.run(png(np.stack([one, other[:, ::-1], third.T], -1)), model="mdl_2")
+    assert job.result is not None and job.result["model"] == "mdl_2"
+
+
 def test_a_preview_is_what_the_whole_result_is_there(bench: Bench) -> None:
     sent = noisy(400, 600)
     whole, part = (bench.run(png(sent), options=options) for options in ({}, {"roi": "0,0,300,300"}))
