@@ -11,7 +11,7 @@ BLOCK = 8  # side of the squares whose means are compared: their noise is an eig
 FEWEST = 64  # blocks; of smaller images nothing can be told
 RELATED = 0.4  # mean correlation. Photographs at every noise level: 0.60 … 0.97; channels of one cell: 0.04 … 0.29
 LARGEST_NOISE = 0.95  # share of the blocks' differences that noise may be; what it estimates contains texture
-MOST_BLOCKS = 1 << 16
+MOST_BLOCKS = 1 << 15
 
 
 def are_related(image: NDArray[Any]) -> bool:
@@ -29,7 +29,8 @@ def are_related(image: NDArray[Any]) -> bool:
     rows = min(height // BLOCK, max(1, MOST_BLOCKS // (width // BLOCK)))  # of a huge image its middle rows will do
     top = (height // BLOCK - rows) // 2 * BLOCK
     image = image[top : top + rows * BLOCK, : width // BLOCK * BLOCK].astype(np.float32)
-    blocks = image.reshape(rows, BLOCK, width // BLOCK, BLOCK, channels).mean((1, 3), dtype=np.float64)
+    lines = image.reshape(rows, BLOCK, -1).sum(1)  # in two steps: NumPy sums along two axes at once eight times slower
+    blocks = lines.reshape(rows, width // BLOCK, BLOCK, channels).sum(2).astype(np.float64) / BLOCK**2
     across, down = np.diff(blocks, axis=1).reshape(-1, channels), np.diff(blocks, axis=0).reshape(-1, channels)
     steps = np.concatenate([across, down])
     covariance = steps.T @ steps / len(steps)
@@ -45,6 +46,7 @@ def are_related(image: NDArray[Any]) -> bool:
 
 def _noise_variance(image: NDArray[np.float32]) -> NDArray[np.float64]:
     """Variance (C,) of what differs from pixel to pixel: mean square of the diagonal differences of 2 × 2 pixels."""
-    a, b, c, d = (image[i::2, j::2] for i in (0, 1) for j in (0, 1))
-    found: NDArray[np.float64] = np.mean(((a - b - c + d) / 2) ** 2, axis=(0, 1), dtype=np.float64)
+    down = image[::2] - image[1::2]
+    steps = (down[:, ::2] - down[:, 1::2]).reshape(-1, image.shape[-1])
+    found: NDArray[np.float64] = np.einsum("nc,nc->c", steps, steps, dtype=np.float64) / (4 * len(steps))
     return found
