@@ -135,7 +135,7 @@ class FineTuner:
             start_from=None if config.from_scratch else self.base.network,
             scaling=self.scaling, noise_line=lambda i: self.lines[kept[i]],
         )  # fmt: skip
-        self.held_out = HeldOut(self.split, self.lines.__getitem__, self.scaling, config.seed)
+        self.held_out = HeldOut(self.split, self.lines.__getitem__, self.scaling, config.seed, self.base.network)
         self.best: dict[str, Tensor] = _copy(self.base.network)
         self.best_step = 0
         self.base_score = self.held_out.choosing.psnr(self.base.network)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple
 
@@ -34,6 +34,7 @@ PREVIEWS = 3
 PHASES = (0, 5, 10, 15)  # of the masker, for the likelihood
 SIGNIFICANT = 2.0  # standard errors by which a model must be better
 SMALLEST_GAIN_DB = 0.05
+SMALLEST_ERROR = 1e-8  # mean squared, normalised
 # A better denoiser takes out what the noise line says there is. One whose residual is further from that than its base's
 # is by more than this has learned from a line that does not fit the set, and its score cannot be trusted.
 CONSISTENT = 0.05
@@ -95,15 +96,38 @@ class Crop(NamedTuple):
 
 @dataclass(frozen=True)
 class Crops:
-    """Crops that denoisers are compared on. `seed` is of the thinning: the same pairs for every denoiser."""
+    """Crops that denoisers are compared on.
+
+    Attributes:
+        seed: of the thinning: the same pairs for every denoiser.
+        level: added to every estimated error; see `levelled`.
+    """
 
     crops: list[Crop]
     seed: int
+    level: float = 0.0
+
+    @torch.inference_mode()
+    def levelled(self, base: DenoiserNetwork) -> Crops:
+        """The same crops, with errors no lower than the base model's own posterior says that its error is.
+
+        An estimated error is |f(y₁) − y₂|² less the noise line's variance, and where little is left of it a line that
+        lies a little too high makes it negative. The difference between two denoisers does not depend on the line.
+        """
+        errors, posteriors = [], []
+        for pair in self._pairs(base):
+            mean, factor = base(pair.first)
+            errors.append(float(pair.excess(mean).mean()))
+            posteriors.append(float(covariance.diagonal_of(covariance.outer_gram(factor)).mean()))
+        return replace(self, level=max(0.0, float(np.mean(posteriors) - np.mean(errors))))
 
     @torch.inference_mode()
     def psnr(self, network: DenoiserNetwork) -> float:
         """Estimated PSNR in dB."""
-        return _decibels([_excess(network, pair) for pair in self._pairs(network)])
+        return self._decibels([_excess(network, pair) for pair in self._pairs(network)])
+
+    def _decibels(self, errors: Sequence[float]) -> float:
+        return -10 * math.log10(max(float(np.mean(errors)) + self.level, SMALLEST_ERROR))
 
     @torch.inference_mode()
     def scores(self, network: DenoiserNetwork) -> Scores:
@@ -121,7 +145,7 @@ class Crops:
             likelihood.append(_masked_nll(network, noisy, lines))
         ratio = float(np.sqrt(np.mean([np.mean(z.astype(np.float64) ** 2) for z in standardised])))
         return Scores(
-            np.array(relative), np.array(likelihood), _decibels(excesses),
+            np.array(relative), np.array(likelihood), self._decibels(excesses),
             report.autocorrelation(standardised, 1), ratio, self.clusters(),
         )  # fmt: skip
 
@@ -144,6 +168,7 @@ class HeldOut:
     Args:
         parts: of the set; of the held-out images only the crops are read.
         noise_line: (C, 4), the noise line of the image of an index in the set.
+        base: the model that is to be beaten.
 
     Attributes:
         choosing: crops that the best step is chosen by.
@@ -152,15 +177,20 @@ class HeldOut:
     """
 
     def __init__(
-        self, parts: Split, noise_line: Callable[[int], NDArray[np.float32]], scaling: Normalisation, seed: int
+        self,
+        parts: Split,
+        noise_line: Callable[[int], NDArray[np.float32]],
+        scaling: Normalisation,
+        seed: int,
+        base: DenoiserNetwork,
     ) -> None:
         self._parts, self._line, self._scaling = parts, noise_line, scaling
         rng = np.random.default_rng((seed, 0x4E1D))
         places = _places(parts)
         places = [places[i] for i in rng.permutation(len(places))]
         first = len(places) // 3 if len(places) >= ENOUGH else 0
-        self.choosing = self._draw(places[:first] or places, CHOOSING_CROPS, rng)
-        self.judging = self._draw(places[first:], JUDGING_CROPS, rng)
+        self.choosing = self._draw(places[:first] or places, CHOOSING_CROPS, rng).levelled(base)
+        self.judging = self._draw(places[first:], JUDGING_CROPS, rng).levelled(base)
         shown = parts.held_out[:PREVIEWS] * PREVIEWS  # a set may have fewer images
         self.previews = [torch.from_numpy(_window(image, scaling, rng))[None] for image in shown[:PREVIEWS]]
 
@@ -278,10 +308,6 @@ def _window(image: Pixels, scaling: Normalisation, rng: np.random.Generator) -> 
 
 def _excess(network: DenoiserNetwork, pair: thinning.Pair) -> float:
     return float(pair.excess(network(pair.first)[0]).mean())
-
-
-def _decibels(errors: Sequence[float]) -> float:
-    return -10 * math.log10(max(float(np.mean(errors)), 1e-8))
 
 
 def _masked_nll(network: Callable[[Tensor], tuple[Tensor, Tensor]], noisy: Tensor, lines: Tensor) -> float:

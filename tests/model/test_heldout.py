@@ -29,8 +29,11 @@ def textures(count: int, seed: int, height: int = 96, width: int = 96) -> list[P
     return list(LEVEL.add(np.asarray(clean, np.float32), rng))
 
 
-def held_out(images: Sequence[Pixels], seed: int = 0, groups: Sequence[int] | None = None) -> HeldOut:
-    return HeldOut(split(images, seed, groups), lambda _: LINE, Normalisation(0.0, 1.0), seed)
+def held_out(
+    images: Sequence[Pixels], seed: int = 0, groups: Sequence[int] | None = None, line: np.ndarray = LINE
+) -> HeldOut:
+    base = Denoiser.load("base-gray", device="cpu").network
+    return HeldOut(split(images, seed, groups), lambda _: line, Normalisation(0.0, 1.0), seed, base)
 
 
 def squares(crops: Crops) -> list[tuple[int, int, int]]:
@@ -75,6 +78,15 @@ def test_sets_of_the_smallest_images_can_be_scored(count: int, height: int, widt
     found, base = held_out(images), Denoiser.load("base-gray", device="cpu").network
     assert np.isfinite(found.choosing.psnr(base)) and np.isfinite(found.judging.scores(base).psnr)
     assert len(found.previews) == 3
+
+
+@pytest.mark.parametrize("too_high", [1.0, 1.3])
+def test_a_noise_line_that_is_too_high_does_not_hide_which_denoiser_is_better(too_high: float) -> None:
+    """By the line alone, either would leave less than no error, and none could be told better."""
+    base = Denoiser.load("base-gray", device="cpu").network
+    crops = held_out(textures(4, 5, 320, 320), line=LINE * np.float32([too_high, too_high, too_high, 1])).choosing
+    best, worse = crops.psnr(base), crops.psnr(_moved(base, 40))
+    assert worse + 0.05 < best < 45
 
 
 def test_too_few_places_promote_nothing() -> None:
