@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, delete, insert, select, text
+from sqlalchemy import Connection, Engine, Table, delete, insert, inspect, literal, select, text
 
 from store.database import UtcDateTime
 from store.schema import jobs, keys, metadata, models, usage
@@ -36,14 +36,20 @@ def revision(connection: Connection) -> str:
 
 
 def lines(connection: Connection, table: Table) -> Iterator[bytes]:
-    """The rows of a table, a JSON object a line."""
-    for row in connection.execution_options(yield_per=BATCH).execute(select(table)).mappings():
+    """The rows of a table, a JSON object a line; a database of an older revision has fewer columns, or none."""
+    inspector = inspect(connection)
+    if not inspector.has_table(table.name):
+        return
+    there = {column["name"] for column in inspector.get_columns(table.name)}
+    query = select(*(column for column in table.columns if column.name in there))
+    for row in connection.execute(query, execution_options={"yield_per": BATCH}).mappings():
         yield json.dumps(dict(row), default=_plain).encode() + b"\n"
 
 
 def is_empty(connection: Connection) -> bool:
     """Whether nobody has worked with this database yet."""
-    return not any(connection.execute(select(table).limit(1)).first() for table in MUST_BE_EMPTY)
+    one = literal(1)  # no column: the database may be of an older revision
+    return not any(connection.execute(select(one).select_from(table).limit(1)).first() for table in MUST_BE_EMPTY)
 
 
 def clear_shipped(connection: Connection) -> None:

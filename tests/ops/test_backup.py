@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tarfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, MetaData, Table, func, insert, select, text
 
 from ops import snapshot
 from ops.backup import BackupBroken, write_backup
@@ -16,15 +18,17 @@ from ops.restore import NotEmpty, read_backup
 from store.blobs import Blobs, attempt_key
 from store.database import connect
 from store.job import Job, Outcome
+from store.jobs import Jobs
 from store.keys import Keys, Scope
 from store.migrate import upgrade
-from store.schema import metadata
+from store.schema import metadata, webhook_secrets
 from store.settings import Settings
 from store.tenants import Allowance, Tenants
 from store.usage import Usage
 from store.webhooks import Webhooks
 from tests.ops.test_keys import ops
 from tests.service.gateway import running_gateway
+from tests.store.test_migrate import OLD_JOB
 from tests.stores import Store
 
 RESULT = bytes(range(256)) * 20_000
@@ -106,6 +110,51 @@ def test_rows_are_of_one_moment_while_the_service_goes_on(store: Store) -> None:
                 pool.submit(store.queued, tenant="acme").result(timeout=60)
     assert seen == before
     assert counts(store.engine)["jobs"] > before["jobs"]
+
+
+def test_an_old_database_is_backed_up_by_newer_code(tmp_path: Path, bare_postgres: Engine) -> None:
+    """An upgrade begins with a backup, and by then the new code is there. Both kinds of database, either way."""
+    _, sqlite, blobs = empty_system(tmp_path / "old")
+    for number, (old, new) in enumerate([(sqlite, bare_postgres), (bare_postgres, sqlite)]):
+        path = tmp_path / f"{number}.tar"
+        for engine in (old, new):
+            with engine.begin() as connection:
+                metadata.drop_all(connection)
+                connection.execute(text("DROP TABLE IF EXISTS alembic_version"))
+        upgrade(old, "0005")
+        old_job = Table("jobs", MetaData(), autoload_with=old)
+        assert "device" not in old_job.columns
+        with old.begin() as connection:
+            connection.execute(insert(old_job).values(OLD_JOB | {"created_at": datetime.now(UTC)}))
+            connection.execute(insert(webhook_secrets).values(tenant="acme", secret="whsec_x"))
+        assert write_backup(old, blobs, path).rows["jobs"] == 1
+        read_backup(new, blobs, path)
+        assert Jobs(new, Settings(data_dir=tmp_path)).get("job_old").options == {"strength": 0.5}
+        assert counts(new)["webhook_secrets"] == 1
+
+
+def test_a_database_from_before_a_table_is_backed_up(tmp_path: Path) -> None:
+    _, old, blobs = empty_system(tmp_path / "old")
+    upgrade(old, "0002")
+    Keys(old).create("acme", [Scope.READ])
+    written = write_backup(old, blobs, tmp_path / "backup.tar")
+    assert (written.rows["keys"], written.rows["datasets"]) == (1, 0)
+    _, new, blobs = empty_system(tmp_path / "new")
+    read_backup(new, blobs, tmp_path / "backup.tar")
+    assert counts(new) == written.rows
+
+
+@pytest.fixture
+def bare_postgres(postgres_url: str) -> Iterator[Engine]:
+    """A database of its own without tables."""
+    root = connect(Settings(database_url=postgres_url).database)
+    with root.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("DROP DATABASE IF EXISTS bare"))
+        connection.execute(text("CREATE DATABASE bare"))
+    root.dispose()
+    engine = connect(Settings(database_url=postgres_url.replace("/postgres?", "/bare?")).database)
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture
