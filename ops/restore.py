@@ -20,7 +20,13 @@ CHUNK_BYTES = 1 << 20
 
 
 class NotEmpty(StoreError):
-    """There are jobs, keys or usage here already."""
+    """Somebody's rows are here already."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This system is in use: it holds rows (jobs, keys, datasets, webhook secrets…), or was migrated past the "
+            "backup. Restore into an empty database and blob store (B2S_DATA_DIR, B2S_DATABASE_URL, B2S_BLOB_URL)."
+        )
 
 
 @dataclass(frozen=True)
@@ -44,10 +50,7 @@ def read_backup(engine: Engine, blobs: Blobs, path: Path) -> Restored:
     upgrade(engine, end["revision"])
     with engine.connect() as connection:
         if snapshot.revision(connection) != end["revision"] or not snapshot.is_empty(connection):
-            raise NotEmpty(
-                "This system is in use: it has jobs, keys or usage, or was migrated past the backup. Restore into an "
-                "empty database and blob store (B2S_DATA_DIR, B2S_DATABASE_URL, B2S_BLOB_URL)."
-            )
+            raise NotEmpty
     count = _put_blobs(blobs, path)
     rows = _load_rows(engine, path)
     upgrade(engine)
@@ -102,6 +105,8 @@ def _load_rows(engine: Engine, path: Path) -> int:
     """All rows in one transaction: a restore that fails leaves none."""
     count = 0
     with tarfile.open(path, "r:") as tar, engine.begin() as connection:
+        if not snapshot.is_empty(connection):  # asked again: putting the blobs took its time
+            raise NotEmpty
         snapshot.clear_shipped(connection)
         named = set(tar.getnames())
         for table in snapshot.tables():

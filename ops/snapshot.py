@@ -8,14 +8,12 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, delete, insert, inspect, literal, select, text
+from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, insert, inspect, literal, select, text, true
 
 from store.database import UtcDateTime
-from store.schema import jobs, keys, metadata, models, usage
+from store.schema import metadata, models
 
 BATCH = 500
-MUST_BE_EMPTY = (jobs, keys, usage)
-"""Tables in which a row means that somebody works here already. A gateway's start registers the shipped models."""
 
 
 @contextmanager
@@ -47,14 +45,16 @@ def lines(connection: Connection, table: Table) -> Iterator[bytes]:
 
 
 def is_empty(connection: Connection) -> bool:
-    """Whether nobody has worked with this database yet."""
+    """Whether nobody has worked here yet. The shipped models are no work: the start of a gateway enters them."""
+    there = inspect(connection).get_table_names()
     one = literal(1)  # no column: the database may be of an older revision
-    return not any(connection.execute(select(one).select_from(table).limit(1)).first() for table in MUST_BE_EMPTY)
+    rows = [select(one).select_from(table).where(_is_work(table)).limit(1) for table in tables() if table.name in there]
+    return not any(connection.execute(query).first() for query in rows)
 
 
 def clear_shipped(connection: Connection) -> None:
     """Drop what a gateway's start enters by itself, so that the rows of a backup take its place."""
-    connection.execute(delete(models))
+    connection.execute(delete(models).where(~_is_work(models)))
 
 
 def load(connection: Connection, table: Table, rows: Iterable[bytes]) -> int:
@@ -72,6 +72,10 @@ def load(connection: Connection, table: Table, rows: Iterable[bytes]) -> int:
 def tables() -> list[Table]:
     """All tables, those that others refer to first."""
     return metadata.sorted_tables
+
+
+def _is_work(table: Table) -> ColumnElement[bool]:
+    return models.c.tenant.is_not(None) if table is models else true()
 
 
 def _insert(connection: Connection, table: Table, batch: list[dict[str, Any]]) -> int:

@@ -8,20 +8,24 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
-from sqlalchemy import Engine, MetaData, Table, func, insert, select, text
+from sqlalchemy import Engine, MetaData, Table, func, insert, select, text, update
 
+from ops import __main__ as command
 from ops import snapshot
 from ops.backup import BackupBroken, write_backup
 from ops.restore import NotEmpty, read_backup
 from store.blobs import Blobs, attempt_key
 from store.database import connect
+from store.datasets import Datasets
 from store.job import Job, Outcome
 from store.jobs import Jobs
 from store.keys import Keys, Scope
 from store.migrate import upgrade
-from store.schema import metadata, webhook_secrets
+from store.models import Models
+from store.schema import metadata, models, webhook_secrets
 from store.settings import Settings
 from store.tenants import Allowance, Tenants
 from store.usage import Usage
@@ -187,6 +191,63 @@ def test_a_system_in_use_is_left_alone(backup: Path, store: Store) -> None:
     with pytest.raises(NotEmpty, match="B2S_DATABASE_URL"):
         read_backup(store.engine, store.blobs, backup)
     assert counts(store.engine) == before
+
+
+@pytest.mark.parametrize("made", ["a webhook secret", "a dataset", "a tenant", "a model"])
+def test_whatever_somebody_made_keeps_a_restore_out(backup: Path, tmp_path: Path, made: str) -> None:
+    settings, engine, blobs = empty_system(tmp_path / "new")
+    upgrade(engine)
+    weights = ("somebody's", 1, {}, "models/x.safetensors", 3, "0" * 64)
+    Models(engine).register("shipped", *weights)  # a gateway's start does
+    with engine.connect() as connection:
+        assert snapshot.is_empty(connection)
+    match made:
+        case "a webhook secret":
+            Webhooks(engine).secret("acme")
+        case "a dataset":
+            Datasets(engine, settings).create("acme", "cells")
+        case "a tenant":
+            Tenants(engine).ensure("acme")
+        case "a model":
+            with engine.begin() as connection:
+                connection.execute(update(models).values(tenant="acme"))
+    before = counts(engine)
+    with pytest.raises(NotEmpty, match="in use"):
+        read_backup(engine, blobs, backup)
+    assert counts(engine) == before
+    assert list(blobs.below("")) == []
+
+
+def test_who_comes_while_blobs_are_written_is_not_merged_into(
+    backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, engine, blobs = empty_system(tmp_path / "new")
+    put = blobs.put
+
+    def slow(key: str, data: Any) -> None:
+        put(key, data)
+        Webhooks(engine).secret("other")
+
+    monkeypatch.setattr(blobs, "put", slow)
+    with pytest.raises(NotEmpty):
+        read_backup(engine, blobs, backup)
+    assert sum(counts(engine).values()) == 1
+
+
+def test_an_error_of_the_database_shows_no_row(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def restore() -> None:
+        with store.engine.begin() as connection:
+            for _ in range(2):
+                connection.execute(insert(webhook_secrets).values(tenant="acme", secret="whsec_hidden"))
+
+    monkeypatch.setattr(command, "app", Mock(side_effect=restore))
+    with pytest.raises(SystemExit):
+        command.main()
+    said = capsys.readouterr().err
+    assert "unique" in said.lower() and said.count("\n") == 1
+    assert "whsec_hidden" not in said and "acme" not in said
 
 
 def test_a_backup_that_fails_leaves_no_file(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
