@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,7 +33,7 @@ from store.settings import Settings
 from store.tenants import Allowance, Tenants
 from store.usage import Usage
 from store.webhooks import Webhooks
-from tests.ops.test_keys import ops
+from tests.ops.test_keys import ROOT, ops
 from tests.service.gateway import running_gateway
 from tests.store.test_migrate import OLD_JOB
 from tests.stores import Store
@@ -273,3 +276,37 @@ def test_the_two_commands(tmp_path: Path) -> None:
     assert "in use" in ops(tmp_path / "new", "restore", str(tmp_path / "b.tar"), expect=1).stderr
     with tarfile.open(tmp_path / "b.tar") as tar:
         assert tar.getnames()[-1] == "end.json"
+
+
+def test_a_pipe_carries_a_backup(tmp_path: Path) -> None:
+    """As Compose runs both: a container cannot write into the operator's folder, so bytes go through the pipe."""
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    upgrade(connect(Settings(data_dir=tmp_path / "old").database))
+    ops(tmp_path / "old", "keys", "create", "acme")
+    Blobs(Settings(data_dir=tmp_path / "old").blobs).put("jobs/x/input", RESULT)
+    python = f"{sys.executable} -m ops"
+    script = f"set -o pipefail; B2S_DATA_DIR=$1 {python} backup - | B2S_DATA_DIR=$2 {python} restore -"
+    through = ["bash", "-c", script, "bash", str(tmp_path / "old"), str(tmp_path / "new")]
+    done = subprocess.run(through, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "It holds secrets" in done.stderr and "1 blobs" in done.stdout
+    assert "acme" in ops(tmp_path / "new", "keys", "list").stdout
+    assert Blobs(Settings(data_dir=tmp_path / "new").blobs).get("jobs/x/input") == RESULT
+
+
+def test_a_pipe_that_breaks_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    upgrade(connect(Settings(data_dir=tmp_path / "old").database))
+    Blobs(Settings(data_dir=tmp_path / "old").blobs).put("jobs/x/input", RESULT)
+    python = f"{sys.executable} -m ops"
+    cut = ["bash", "-c", f"set -o pipefail; {python} backup - | head -c 20000 > {tmp_path / 'half.tar'}"]
+    environment = {"PATH": os.environ["PATH"], "B2S_DATA_DIR": str(tmp_path / "old")}
+    done = subprocess.run(cut, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    restoring = ["bash", "-c", f"{python} restore - < {tmp_path / 'half.tar'}"]
+    environment["B2S_DATA_DIR"] = str(tmp_path / "new")
+    done = subprocess.run(
+        restoring, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 1 and done.stderr.startswith("standard input is damaged"), done.stderr
