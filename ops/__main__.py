@@ -3,6 +3,7 @@
 import sys
 
 import typer
+from sqlalchemy.exc import SQLAlchemyError
 
 from ops import commands, keys, tenants, webhooks
 from store.errors import StoreError
@@ -24,6 +25,15 @@ def main() -> None:
     except (StoreError, OSError) as error:
         print(error, file=sys.stderr)
         raise SystemExit(1) from None
+    except SQLAlchemyError as error:
+        print(_without_rows(error), file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def _without_rows(error: SQLAlchemyError) -> str:
+    """What the database says, without statement, parameters and PostgreSQL's DETAIL: rows hold secrets."""
+    said = str(getattr(error, "orig", None) or "").strip().partition("\n")[0]
+    return f"The database failed: {said or type(error).__name__}"
 
 
 if __name__ == "__main__":

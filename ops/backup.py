@@ -49,7 +49,7 @@ def write_backup(engine: Engine, blobs: Blobs, path: Path) -> Written:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent or Path())  # mode 0600
     try:
         with os.fdopen(handle, "wb") as file:
-            written = _write(engine, blobs, file)
+            written = stream_backup(engine, blobs, file)
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(path)
@@ -59,9 +59,14 @@ def write_backup(engine: Engine, blobs: Blobs, path: Path) -> Written:
     return written
 
 
-def _write(engine: Engine, blobs: Blobs, file: IO[bytes]) -> Written:
+def stream_backup(engine: Engine, blobs: Blobs, file: IO[bytes]) -> Written:
+    """Back up to an open file, which may be a pipe. What a failure leaves in it has no end: no restore takes it.
+
+    Raises:
+        StoreError, OSError: it could not be written.
+    """
     written, sums = Written(), dict[str, str]()
-    with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
+    with tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT) as tar:
         with snapshot.reading(engine) as connection:
             revision = snapshot.revision(connection)
             for table in snapshot.tables():

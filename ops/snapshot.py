@@ -8,14 +8,12 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, delete, insert, select, text
+from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, insert, inspect, literal, select, text, true
 
 from store.database import UtcDateTime
-from store.schema import jobs, keys, metadata, models, usage
+from store.schema import metadata, models
 
 BATCH = 500
-MUST_BE_EMPTY = (jobs, keys, usage)
-"""Tables in which a row means that somebody works here already. A gateway's start registers the shipped models."""
 
 
 @contextmanager
@@ -36,19 +34,27 @@ def revision(connection: Connection) -> str:
 
 
 def lines(connection: Connection, table: Table) -> Iterator[bytes]:
-    """The rows of a table, a JSON object a line."""
-    for row in connection.execution_options(yield_per=BATCH).execute(select(table)).mappings():
+    """The rows of a table, a JSON object a line; a database of an older revision has fewer columns, or none."""
+    inspector = inspect(connection)
+    if not inspector.has_table(table.name):
+        return
+    there = {column["name"] for column in inspector.get_columns(table.name)}
+    query = select(*(column for column in table.columns if column.name in there))
+    for row in connection.execute(query, execution_options={"yield_per": BATCH}).mappings():
         yield json.dumps(dict(row), default=_plain).encode() + b"\n"
 
 
 def is_empty(connection: Connection) -> bool:
-    """Whether nobody has worked with this database yet."""
-    return not any(connection.execute(select(table).limit(1)).first() for table in MUST_BE_EMPTY)
+    """Whether nobody has worked here yet. The shipped models are no work: the start of a gateway enters them."""
+    there = inspect(connection).get_table_names()
+    one = literal(1)  # no column: the database may be of an older revision
+    rows = [select(one).select_from(table).where(_is_work(table)).limit(1) for table in tables() if table.name in there]
+    return not any(connection.execute(query).first() for query in rows)
 
 
 def clear_shipped(connection: Connection) -> None:
     """Drop what a gateway's start enters by itself, so that the rows of a backup take its place."""
-    connection.execute(delete(models))
+    connection.execute(delete(models).where(~_is_work(models)))
 
 
 def load(connection: Connection, table: Table, rows: Iterable[bytes]) -> int:
@@ -66,6 +72,10 @@ def load(connection: Connection, table: Table, rows: Iterable[bytes]) -> int:
 def tables() -> list[Table]:
     """All tables, those that others refer to first."""
     return metadata.sorted_tables
+
+
+def _is_work(table: Table) -> ColumnElement[bool]:
+    return models.c.tenant.is_not(None) if table is models else true()
 
 
 def _insert(connection: Connection, table: Table, batch: list[dict[str, Any]]) -> int:

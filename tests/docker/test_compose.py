@@ -240,6 +240,21 @@ def test_the_readme_says_how_to_set_them() -> None:
     assert line in SERVICES["gateway"]["environment"]
 
 
+def test_a_restore_meets_an_empty_system() -> None:
+    """`run migrate …` starts what `migrate` needs, none of which writes rows, and replaces the command that does."""
+    section = (ROOT / "README.md").read_text().partition("## Run it for others")[2].partition("\n## ")[0]
+    run = "docker compose run --rm -T migrate python -m ops"
+    assert f"(umask 077; {run} backup - > b2s.tar)" in section
+    assert section.index(f"{run} restore - < b2s.tar") < section.rindex("docker compose up -d --build")
+    started, todo = set[str](), ["migrate"]
+    while todo:
+        needed = SERVICES[todo.pop()].get("depends_on", {}).keys() - started
+        started |= needed
+        todo += needed
+    assert started == {"postgres", "bucket", "s3", "volumes"}
+    assert "entrypoint" not in SERVICES["migrate"] and "ENTRYPOINT" not in DOCKERFILE
+
+
 def test_settings_that_are_set_exist() -> None:
     known = {variable(field) for field in Settings.model_fields} | {"B2S_SITE"}
     assert set(re.findall(r"\bB2S_[A-Z_]+", TEXT + DOCKERFILE)) <= known

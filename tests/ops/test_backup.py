@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tarfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, MetaData, Table, func, insert, select, text, update
 
+from ops import __main__ as command
 from ops import snapshot
 from ops.backup import BackupBroken, write_backup
 from ops.restore import NotEmpty, read_backup
 from store.blobs import Blobs, attempt_key
 from store.database import connect
+from store.datasets import Datasets
 from store.job import Job, Outcome
+from store.jobs import Jobs
 from store.keys import Keys, Scope
 from store.migrate import upgrade
-from store.schema import metadata
+from store.models import Models
+from store.schema import metadata, models, webhook_secrets
 from store.settings import Settings
 from store.tenants import Allowance, Tenants
 from store.usage import Usage
 from store.webhooks import Webhooks
-from tests.ops.test_keys import ops
+from tests.ops.test_keys import ROOT, ops
 from tests.service.gateway import running_gateway
+from tests.store.test_migrate import OLD_JOB
 from tests.stores import Store
 
 RESULT = bytes(range(256)) * 20_000
@@ -108,6 +119,51 @@ def test_rows_are_of_one_moment_while_the_service_goes_on(store: Store) -> None:
     assert counts(store.engine)["jobs"] > before["jobs"]
 
 
+def test_an_old_database_is_backed_up_by_newer_code(tmp_path: Path, bare_postgres: Engine) -> None:
+    """An upgrade begins with a backup, and by then the new code is there. Both kinds of database, either way."""
+    _, sqlite, blobs = empty_system(tmp_path / "old")
+    for number, (old, new) in enumerate([(sqlite, bare_postgres), (bare_postgres, sqlite)]):
+        path = tmp_path / f"{number}.tar"
+        for engine in (old, new):
+            with engine.begin() as connection:
+                metadata.drop_all(connection)
+                connection.execute(text("DROP TABLE IF EXISTS alembic_version"))
+        upgrade(old, "0005")
+        old_job = Table("jobs", MetaData(), autoload_with=old)
+        assert "device" not in old_job.columns
+        with old.begin() as connection:
+            connection.execute(insert(old_job).values(OLD_JOB | {"created_at": datetime.now(UTC)}))
+            connection.execute(insert(webhook_secrets).values(tenant="acme", secret="whsec_x"))
+        assert write_backup(old, blobs, path).rows["jobs"] == 1
+        read_backup(new, blobs, path)
+        assert Jobs(new, Settings(data_dir=tmp_path)).get("job_old").options == {"strength": 0.5}
+        assert counts(new)["webhook_secrets"] == 1
+
+
+def test_a_database_from_before_a_table_is_backed_up(tmp_path: Path) -> None:
+    _, old, blobs = empty_system(tmp_path / "old")
+    upgrade(old, "0002")
+    Keys(old).create("acme", [Scope.READ])
+    written = write_backup(old, blobs, tmp_path / "backup.tar")
+    assert (written.rows["keys"], written.rows["datasets"]) == (1, 0)
+    _, new, blobs = empty_system(tmp_path / "new")
+    read_backup(new, blobs, tmp_path / "backup.tar")
+    assert counts(new) == written.rows
+
+
+@pytest.fixture
+def bare_postgres(postgres_url: str) -> Iterator[Engine]:
+    """A database of its own without tables."""
+    root = connect(Settings(database_url=postgres_url).database)
+    with root.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("DROP DATABASE IF EXISTS bare"))
+        connection.execute(text("CREATE DATABASE bare"))
+    root.dispose()
+    engine = connect(Settings(database_url=postgres_url.replace("/postgres?", "/bare?")).database)
+    yield engine
+    engine.dispose()
+
+
 @pytest.fixture
 def backup(store: Store, tmp_path: Path) -> Path:
     furnished(store)
@@ -140,6 +196,63 @@ def test_a_system_in_use_is_left_alone(backup: Path, store: Store) -> None:
     assert counts(store.engine) == before
 
 
+@pytest.mark.parametrize("made", ["a webhook secret", "a dataset", "a tenant", "a model"])
+def test_whatever_somebody_made_keeps_a_restore_out(backup: Path, tmp_path: Path, made: str) -> None:
+    settings, engine, blobs = empty_system(tmp_path / "new")
+    upgrade(engine)
+    weights = ("somebody's", 1, {}, "models/x.safetensors", 3, "0" * 64)
+    Models(engine).register("shipped", *weights)  # a gateway's start does
+    with engine.connect() as connection:
+        assert snapshot.is_empty(connection)
+    match made:
+        case "a webhook secret":
+            Webhooks(engine).secret("acme")
+        case "a dataset":
+            Datasets(engine, settings).create("acme", "cells")
+        case "a tenant":
+            Tenants(engine).ensure("acme")
+        case "a model":
+            with engine.begin() as connection:
+                connection.execute(update(models).values(tenant="acme"))
+    before = counts(engine)
+    with pytest.raises(NotEmpty, match="in use"):
+        read_backup(engine, blobs, backup)
+    assert counts(engine) == before
+    assert list(blobs.below("")) == []
+
+
+def test_who_comes_while_blobs_are_written_is_not_merged_into(
+    backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, engine, blobs = empty_system(tmp_path / "new")
+    put = blobs.put
+
+    def slow(key: str, data: Any) -> None:
+        put(key, data)
+        Webhooks(engine).secret("other")
+
+    monkeypatch.setattr(blobs, "put", slow)
+    with pytest.raises(NotEmpty):
+        read_backup(engine, blobs, backup)
+    assert sum(counts(engine).values()) == 1
+
+
+def test_an_error_of_the_database_shows_no_row(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def restore() -> None:
+        with store.engine.begin() as connection:
+            for _ in range(2):
+                connection.execute(insert(webhook_secrets).values(tenant="acme", secret="whsec_hidden"))
+
+    monkeypatch.setattr(command, "app", Mock(side_effect=restore))
+    with pytest.raises(SystemExit):
+        command.main()
+    said = capsys.readouterr().err
+    assert "unique" in said.lower() and said.count("\n") == 1
+    assert "whsec_hidden" not in said and "acme" not in said
+
+
 def test_a_backup_that_fails_leaves_no_file(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     furnished(store)
 
@@ -163,3 +276,37 @@ def test_the_two_commands(tmp_path: Path) -> None:
     assert "in use" in ops(tmp_path / "new", "restore", str(tmp_path / "b.tar"), expect=1).stderr
     with tarfile.open(tmp_path / "b.tar") as tar:
         assert tar.getnames()[-1] == "end.json"
+
+
+def test_a_pipe_carries_a_backup(tmp_path: Path) -> None:
+    """As Compose runs both: a container cannot write into the operator's folder, so bytes go through the pipe."""
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    upgrade(connect(Settings(data_dir=tmp_path / "old").database))
+    ops(tmp_path / "old", "keys", "create", "acme")
+    Blobs(Settings(data_dir=tmp_path / "old").blobs).put("jobs/x/input", RESULT)
+    python = f"{sys.executable} -m ops"
+    script = f"set -o pipefail; B2S_DATA_DIR=$1 {python} backup - | B2S_DATA_DIR=$2 {python} restore -"
+    through = ["bash", "-c", script, "bash", str(tmp_path / "old"), str(tmp_path / "new")]
+    done = subprocess.run(through, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "It holds secrets" in done.stderr and "1 blobs" in done.stdout
+    assert "acme" in ops(tmp_path / "new", "keys", "list").stdout
+    assert Blobs(Settings(data_dir=tmp_path / "new").blobs).get("jobs/x/input") == RESULT
+
+
+def test_a_pipe_that_breaks_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    upgrade(connect(Settings(data_dir=tmp_path / "old").database))
+    Blobs(Settings(data_dir=tmp_path / "old").blobs).put("jobs/x/input", RESULT)
+    python = f"{sys.executable} -m ops"
+    cut = ["bash", "-c", f"set -o pipefail; {python} backup - | head -c 20000 > {tmp_path / 'half.tar'}"]
+    environment = {"PATH": os.environ["PATH"], "B2S_DATA_DIR": str(tmp_path / "old")}
+    done = subprocess.run(cut, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    restoring = ["bash", "-c", f"{python} restore - < {tmp_path / 'half.tar'}"]
+    environment["B2S_DATA_DIR"] = str(tmp_path / "new")
+    done = subprocess.run(
+        restoring, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 1 and done.stderr.startswith("standard input is damaged"), done.stderr
