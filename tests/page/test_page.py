@@ -67,6 +67,16 @@ def test_16_bit_through_a_window(visit: Visit, tmp_path: Path) -> None:
     assert canvas(visit).mean() > before + 20  # brighter
 
 
+def test_16_bit_colours_count_all_in_the_window(visit: Visit, tmp_path: Path) -> None:
+    """The number of samples over the sample's size is a multiple of three: red must not stand for all."""
+    pixels = np.random.default_rng(0).integers(20_000, 40_000, (512, 512, 3), dtype=np.uint16)
+    pixels[..., 0] = 100 + pixels[..., 0] % 7
+    path = tmp_path / "dark-red.tif"
+    tifffile.imwrite(path, pixels, photometric="rgb")
+    visit.upload(path)
+    assert float(visit.page.locator("#high").get_attribute("max") or 0) > 20_000
+
+
 def test_a_stack_page_by_page(visit: Visit, tmp_path: Path) -> None:
     path = tmp_path / "stack.tif"
     tifffile.imwrite(

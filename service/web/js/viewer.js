@@ -19,8 +19,8 @@ export class Viewer {
     this.after = after;
     if (!keep) {
       this.page = 0;
-      [this.least, this.most] = range(before.pages[0], 0);
-      [this.low, this.high] = before.pages[0] instanceof Uint8Array ? [0, 255] : range(before.pages[0], 0.002);
+      [this.least, this.most] = range(before, 0);
+      [this.low, this.high] = before.pages[0] instanceof Uint8Array ? [0, 255] : range(before, 0.002);
       [this.least, this.most] = [Math.min(this.least, this.low), Math.max(this.most, this.high)];
       this.#fit();
     }
@@ -133,10 +133,12 @@ export class Viewer {
   }
 }
 
-/** Values at the `tail` and 1 − `tail` quantile of a sample. */
-function range(values, tail) {
-  const step = Math.max(1, Math.floor(values.length / SAMPLED)) | 1;
-  const sample = Float64Array.from({ length: Math.ceil(values.length / step) }, (_, i) => values[i * step]).filter(Number.isFinite).sort();
+/** Values at the `tail` and 1 − `tail` quantile of a sample of the first page, of whole pixels so that every channel counts. */
+function range({ channels, pages: [values] }, tail) {
+  const step = Math.floor(values.length / SAMPLED) | 1;
+  const length = Math.ceil(values.length / channels / step) * channels;
+  const value = (_, i) => values[Math.floor(i / channels) * step * channels + (i % channels)];
+  const sample = Float64Array.from({ length }, value).filter(Number.isFinite).sort();
   const at = (share) => sample[Math.round(share * (sample.length - 1))] ?? 0;
   const [low, high] = [at(tail), at(1 - tail)];
   return high > low ? [low, high] : [low, low + 1];
