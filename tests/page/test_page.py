@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from playwright.sync_api import Route
 
 from tests.e2e import pictures
 from tests.page.conftest import Visit
@@ -98,6 +99,63 @@ def test_strength_is_previewed_on_a_crop(visit: Visit, tmp_path: Path) -> None:
     assert (
         np.abs(np.diff(canvas(visit), axis=0)).mean() > 1.3 * full.mean()
     )  # nothing was taken out of the part in view
+
+
+def opens(visit: Visit, name: str) -> None:
+    visit.page.click(f"button[aria-label='Open {name}']")
+
+
+def test_the_image_opened_last_is_shown_with_its_own_download(visit: Visit, tmp_path: Path) -> None:
+    page = visit.page
+    late = saved(tmp_path, "late.png", pictures.png(3).data)
+    Image.fromarray(np.full((40, 60), 90, np.uint8)).save(tmp_path / "quick.png")
+    for path in (late, tmp_path / "quick.png"):
+        visit.upload(path)
+        page.wait_for_selector(f"button[aria-label='Open {path.name}']")
+    held: list[Route] = []
+    page.route("**/result", lambda route: route.continue_() if held else held.append(route))
+    opens(visit, "late.png")
+    page.wait_for_timeout(300)
+    opens(visit, "quick.png")
+    page.wait_for_timeout(1000)
+    held[0].continue_()
+    page.wait_for_timeout(1500)
+    assert "quick.png, 60 × 40" in str(page.get_attribute("#canvas", "aria-label"))
+    assert page.get_attribute("#download", "download") == "quick-denoised.png"
+
+
+def test_a_preview_opened_from_the_list_is_a_part(visit: Visit, tmp_path: Path) -> None:
+    page = visit.page
+    pixels = np.tile(np.arange(700, dtype=np.uint8), (600, 1))
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    visit.upload(tmp_path / "wide.png")
+    with page.expect_request("**/denoise"):
+        page.click("#preview")
+    previewed = "document.querySelector('#status').textContent.startsWith('Preview of 512')"
+    visit.until(previewed)
+    opens(visit, "preview of wide.png")
+    visit.until("document.querySelector('#status').textContent.includes('wide.png is done')")
+    assert "512 × 512" in str(page.get_attribute("#canvas", "aria-label")) and page.locator("#error").is_hidden()
+    assert page.get_attribute("#download", "download") == "wide-denoised-part.png"
+    put(visit, "#strength", 0.5)
+    visit.until(previewed)  # of the part
+    assert "at strength 0.5;" in page.inner_text("#status")
+
+
+def test_of_two_previews_the_newer_stays(visit: Visit, tmp_path: Path) -> None:
+    page = visit.page
+    visit.upload(saved(tmp_path, "twice.png", pictures.png(1).data))
+    held: list[Route] = []
+    page.route("**/denoise", lambda route: route.continue_() if held else held.append(route))
+    put(visit, "#strength", 0.25)
+    page.wait_for_timeout(1000)
+    put(visit, "#strength", 0.75)
+    visit.until("document.querySelector('#status').textContent.includes('at strength 0.75')")
+    held[0].continue_()
+    previews = "[...document.querySelectorAll('#jobs tr')].filter(row => /preview of twice.*succeeded/.test(row.textContent))"
+    visit.until(f"{previews}.length === 2")
+    page.wait_for_timeout(1000)
+    assert "at strength 0.75" in page.inner_text("#status")
 
 
 def test_what_is_wrong_is_said_with_its_remedy(visit: Visit, tmp_path: Path) -> None:
