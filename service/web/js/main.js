@@ -38,12 +38,13 @@ function options() {
   return { model: $("model").value, strength: $("strength").value, output_format: $("format").value };
 }
 
-/** Send one file, follow its job, and return it ended; null if it failed and that was said. Tells how it goes while it is `wanted`. */
+/** Send one file, follow its job, and return it ended; null if it failed and that was said. Tells how it goes while it is `wanted`; throws where a key is missing. */
 async function run(file, extra = {}, wanted = () => true) {
   const tell = (text) => wanted() && say(text);
   tell(`Sending ${file.name}`);
+  let job;
   try {
-    let job = await api.denoise(file, { ...options(), ...extra });
+    job = await api.denoise(file, { ...options(), ...extra });
     uploads.set(job.id, file);
     jobs.named(job, extra.roi ? `preview of ${file.name}` : file.name);
     refresh();
@@ -53,7 +54,9 @@ async function run(file, extra = {}, wanted = () => true) {
     if (job.state === "succeeded") return job;
     throw new api.Problem(422, { title: `${file.name} was not denoised`, detail: job.error?.detail ?? `The job was ${job.state}.` });
   } catch (error) {
+    if (error.passing && job) error.message += " The job goes on: open it from the list once it is done.";
     if (error instanceof api.Problem && !error.title.includes(file.name)) error.title = `${file.name}: ${error.title}`;
+    if (error.status === 401) throw error;
     complain(error);
     return null;
   }
@@ -61,9 +64,15 @@ async function run(file, extra = {}, wanted = () => true) {
 
 async function send(files) {
   $("error").hidden = true;
-  for (const file of files) {
-    const job = await run(file);
-    if (job) await open(job);
+  for (const [index, file] of files.entries()) {
+    try {
+      const job = await run(file);
+      if (job) await open(job);
+    } catch (error) {
+      complain(error);
+      if (files.length > 1) say(`Stopped: the last ${files.length - index} of ${files.length} files were not denoised.`);
+      return;
+    }
   }
 }
 
@@ -242,6 +251,11 @@ function listen() {
 
 const start = () => Promise.all([listModels(), jobs.refresh()]).catch(complain);
 
+let waiting = "";
+api.onWait((seconds, problem) => {
+  if (seconds) say((waiting = `${problem.title}: trying again in ${Math.ceil(seconds)} s.`));
+  else if ($("status").textContent === waiting) say("");
+});
 api.onKeyNeeded(askForKey);
 jobs.listen(open, complain);
 listen();
