@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +158,45 @@ def test_of_two_previews_the_newer_stays(visit: Visit, tmp_path: Path) -> None:
     visit.until(f"{previews}.length === 2")
     page.wait_for_timeout(1000)
     assert "at strength 0.75" in page.inner_text("#status")
+
+
+def colours(visit: Visit) -> np.ndarray[Any, Any]:
+    """The pixels that the canvas holds, (H, W, 3)."""
+    url = str(visit.page.evaluate("document.querySelector('#canvas').toDataURL()"))
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGB"), np.int64)
+
+
+def test_a_gray_image_stays_gray_in_another_format(visit: Visit, tmp_path: Path) -> None:
+    """Browsers read a gray PNG as RGB, and the result is a TIFF of one channel."""
+    page = visit.page
+    page.select_option("#format", "tiff")
+    visit.upload(saved(tmp_path, "gray.png", pictures.png(1).data))
+    page.check("input[value=residual]")
+    taken_out = colours(visit)
+    assert (taken_out == taken_out[..., :1]).all() and taken_out.std() > 10
+    page.check("input[value=split]")
+    put(visit, "#split", 0)
+    full = colours(visit)
+    for _ in range(4):
+        page.locator("#canvas").press("+")
+    page.click("#preview")
+    visit.until("document.querySelector('#status').textContent.startsWith('Preview')")
+    size = [int(part) for part in re.findall(r"\d+", page.inner_text("#status"))[:2]]
+    assert min(size) < pictures.SIDE  # a part only
+    page.locator("#canvas").press("0")
+    assert np.abs(colours(visit) - full).mean() < 1  # at the strength of the result, in the crop and around it
+
+
+def test_transparency_does_not_shift_the_residual(visit: Visit, tmp_path: Path) -> None:
+    page = visit.page
+    page.select_option("#format", "tiff")
+    gray = pictures.png(1).noisy
+    Image.fromarray(np.dstack([gray, gray, gray, np.full_like(gray, 255)])).save(tmp_path / "clear.png")
+    visit.upload(tmp_path / "clear.png")
+    page.check("input[value=residual]")
+    taken_out = colours(visit)
+    rows = taken_out[..., 1][:, taken_out.shape[1] // 2 - 100 : taken_out.shape[1] // 2 + 100]
+    assert abs(np.median(rows) - 128) < 12 and rows.std() < 50  # noise about the middle gray, no picture
 
 
 def test_what_is_wrong_is_said_with_its_remedy(visit: Visit, tmp_path: Path) -> None:

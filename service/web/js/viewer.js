@@ -1,5 +1,7 @@
 /** Two rasters of one size on a canvas, split by a slider; zoom and pan in sync since both are drawn by one transform. */
 
+import { alike } from "./raster.js";
+
 const SAMPLED = 200_000;
 const SLOWEST_SCALE = 64;
 
@@ -15,8 +17,7 @@ export class Viewer {
 
   /** Show `before` and `after` (or null while there is none yet); `keep` leaves zoom, page and window as they are. */
   show(before, after, keep = false) {
-    this.before = before;
-    this.after = after;
+    [this.before, this.after] = after ? alike(before, after) : [before, null];
     if (!keep) {
       this.page = 0;
       [this.least, this.most] = range(before, 0);
