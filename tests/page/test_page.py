@@ -8,10 +8,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageOps
 from playwright.sync_api import Route
 
 from tests.e2e import pictures
@@ -131,8 +132,7 @@ def test_a_preview_opened_from_the_list_is_a_part(visit: Visit, tmp_path: Path) 
     pixels = np.tile(np.arange(700, dtype=np.uint8), (600, 1))
     Image.fromarray(pixels).save(tmp_path / "wide.png")
     visit.upload(tmp_path / "wide.png")
-    with page.expect_request("**/denoise"):
-        page.click("#preview")
+    page.click("#preview")
     previewed = "document.querySelector('#status').textContent.startsWith('Preview of 512')"
     visit.until(previewed)
     opens(visit, "preview of wide.png")
@@ -197,6 +197,42 @@ def test_transparency_does_not_shift_the_residual(visit: Visit, tmp_path: Path) 
     taken_out = colours(visit)
     rows = taken_out[..., 1][:, taken_out.shape[1] // 2 - 100 : taken_out.shape[1] // 2 + 100]
     assert abs(np.median(rows) - 128) < 12 and rows.std() < 50  # noise about the middle gray, no picture
+
+
+@pytest.mark.parametrize("orientation", [6, 3])
+def test_a_turned_photograph_is_previewed_as_stored(visit: Visit, tmp_path: Path, orientation: int) -> None:
+    """A sign in the stored image's left upper corner tells how it is turned, and which part is in view."""
+    page = visit.page
+    clean = np.full((384, 512, 3), 60, np.uint8)
+    clean[:96, :128] = 220
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(clean).save(tmp_path / "photo.jpg", quality=95, exif=exif)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "photo.jpg")).convert("L"), np.float64)
+    visit.upload(tmp_path / "photo.jpg")
+    put(visit, "#split", 0)
+    full = colours(visit)
+    scale = min(full.shape[0] / upright.shape[0], full.shape[1] / upright.shape[1])
+    for y, x in ((0.1, 0.1), (0.1, 0.9), (0.9, 0.1), (0.9, 0.9)):
+        row = round(full.shape[0] / 2 + (y - 0.5) * upright.shape[0] * scale)
+        column = round(full.shape[1] / 2 + (x - 0.5) * upright.shape[1] * scale)
+        wanted = upright[round(y * upright.shape[0]), round(x * upright.shape[1])]
+        assert abs(full[row, column, 1] - wanted) < 12
+    for _ in range(6):
+        page.locator("#canvas").press("+")
+    for _ in range(8):
+        page.locator("#canvas").press("ArrowRight")
+        page.locator("#canvas").press("ArrowUp")
+    page.click("#preview")
+    visit.until("document.querySelector('#status').textContent.startsWith('Preview')")
+    assert page.locator("#error").is_hidden()
+    job = httpx.get(f"{visit.service.url}/jobs", params={"kind": "denoise", "limit": 1}).json()["jobs"][0]
+    x, y, width, height = map(int, job["options"]["roi"].split(","))
+    assert x + width <= 512 and y + height <= 384
+    # Right and up as seen: for 6, the stored image's left upper part; for 3, its left lower part.
+    assert x + width / 2 < 256 and (y + height / 2 < 192) == (orientation == 6)
+    page.locator("#canvas").press("0")
+    assert np.abs(colours(visit) - full).mean() < 2
 
 
 def test_what_is_wrong_is_said_with_its_remedy(visit: Visit, tmp_path: Path) -> None:

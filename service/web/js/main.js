@@ -144,7 +144,7 @@ function look(job, file, { before, after, left, top, reason, picture }) {
   const again = file !== undefined && shown?.file === file && same;
   shown = { file, before, whole: after, left, top };
   viewer.show(before, after, again);
-  $("canvas").setAttribute("aria-label", `${file?.name ?? job.id}, ${before.width} × ${before.height} pixels, before on the left and after on the right`);
+  $("canvas").setAttribute("aria-label", `${file?.name ?? job.id}, ${viewer.size.join(" × ")} pixels, before on the left and after on the right`);
   if (!again) controls(before);
 }
 

@@ -1,5 +1,6 @@
-/** Pixels as they are in the file: {width, height, channels, pages: [typed array, …], integer}. Channels interleave; they are 1 or 3. */
+/** Pixels as they are in the file: {width, height, channels, pages: [typed array, …], integer}, and `orientation` where the eye turns them. Channels interleave; they are 1 or 3. */
 
+import { asStored } from "./orientation.js";
 import { readPng16 } from "./png.js";
 import { readTiff } from "./tiff.js";
 import { Unreadable } from "./unreadable.js";
@@ -39,7 +40,8 @@ function withChannels(raster, channels, place) {
   return { ...raster, channels, pages };
 }
 
-async function byBrowser(blob) {
+async function byBrowser(file) {
+  const { blob, orientation } = await asStored(file);
   const bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none" }).catch(() => {
     throw new Unreadable("Browsers do not show this format.");
   });
@@ -53,7 +55,7 @@ async function byBrowser(blob) {
   for (let from = 0, to = 0; from < rgba.length; from += 4) {
     for (let channel = 0; channel < channels; channel++) page[to++] = rgba[from + channel];
   }
-  return { width, height, channels, pages: [page], integer: true };
+  return { width, height, channels, pages: [page], integer: true, orientation };
 }
 
 function isGray(rgba) {
