@@ -235,6 +235,31 @@ def test_a_turned_photograph_is_previewed_as_stored(visit: Visit, tmp_path: Path
     assert np.abs(colours(visit) - full).mean() < 2
 
 
+SHOW_REPORT = """async (report) => {
+  const place = document.createElement("div");
+  (await import(new URL("report.js", document.querySelector("script[src]").src))).showReport(place, report);
+  return place.textContent;
+}"""
+
+
+def test_a_report_says_whose_its_rows_are_and_does_without_a_black_level(visit: Visit) -> None:
+    noise = {"noise_std_in": 0.1, "alpha": 0.01, "sigma": 0.02, "alpha_native": 2.5, "sigma_native": 5.0}
+    rest = {
+        "noise_std_out": 0.02,
+        "residual_mean": 0.0,
+        "residual_std_ratio": 1.0,
+        "residual_autocorrelation": [0.0, 0.0, 0.0],
+        "residual_signal_correlation": 0.0,
+        "clipped_share": 0.0,
+        "warnings": [],
+    }
+    one = visit.page.evaluate(SHOW_REPORT, {**noise, **rest})
+    assert "noisiest" not in one and "2.5 and 5" in one and "at brightness" not in one
+    assert "at brightness" not in visit.page.evaluate(SHOW_REPORT, {**noise, **rest, "black_native": None})
+    many = visit.page.evaluate(SHOW_REPORT, {**noise, **rest, "channels": [{**noise, "black_native": 7}, noise]})
+    assert many.count("noisiest") == 1 and many.count("at brightness 7") == 1
+
+
 def test_what_is_wrong_is_said_with_its_remedy(visit: Visit, tmp_path: Path) -> None:
     visit.upload(saved(tmp_path, "note.txt", b"this is no image"))
     text = visit.page.locator("#error").inner_text()
