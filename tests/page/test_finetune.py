@@ -98,6 +98,18 @@ def test_a_set_becomes_a_model_that_denoises_the_next_image(visit: Visit, folder
     assert download.value.suggested_filename == f"{report['model']}.safetensors"
 
 
+def test_a_failed_comparison_leaves_the_fine_tune_on_the_page(visit: Visit, folder: Path) -> None:
+    page = visit.page
+    page.route(
+        "**/denoise", lambda route: route.fulfill(status=422, json={"title": "Not compared", "detail": "No such luck."})
+    )
+    start(visit, folder, "lonely", steps=6)
+    visit.until("document.querySelector('#compare-note').textContent.includes('No such luck')")
+    assert page.locator("#tune-result").is_visible() and page.locator("#error").is_hidden()
+    assert page.locator("#tune-verdict table").is_visible() and page.locator("#compare-stage").is_hidden()
+    visit.complaints.clear()  # the browser itself logs the 422
+
+
 def the_line_is_the_fit(visit: Visit, noise: dict[str, Any]) -> None:
     """The drawn line is α·max(mean − black, 0) + σ² on the axes of the drawn dots."""
     figure = visit.page.locator("#tune-charts figure").last

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import re
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageOps
+from playwright.sync_api import Route
 
 from tests.e2e import pictures
 from tests.page.conftest import Visit
@@ -67,6 +71,16 @@ def test_16_bit_through_a_window(visit: Visit, tmp_path: Path) -> None:
     assert canvas(visit).mean() > before + 20  # brighter
 
 
+def test_16_bit_colours_count_all_in_the_window(visit: Visit, tmp_path: Path) -> None:
+    """The number of samples over the sample's size is a multiple of three: red must not stand for all."""
+    pixels = np.random.default_rng(0).integers(20_000, 40_000, (512, 512, 3), dtype=np.uint16)
+    pixels[..., 0] = 100 + pixels[..., 0] % 7
+    path = tmp_path / "dark-red.tif"
+    tifffile.imwrite(path, pixels, photometric="rgb")
+    visit.upload(path)
+    assert float(visit.page.locator("#high").get_attribute("max") or 0) > 20_000
+
+
 def test_a_stack_page_by_page(visit: Visit, tmp_path: Path) -> None:
     path = tmp_path / "stack.tif"
     tifffile.imwrite(
@@ -88,6 +102,163 @@ def test_strength_is_previewed_on_a_crop(visit: Visit, tmp_path: Path) -> None:
     assert (
         np.abs(np.diff(canvas(visit), axis=0)).mean() > 1.3 * full.mean()
     )  # nothing was taken out of the part in view
+
+
+def opens(visit: Visit, name: str) -> None:
+    visit.page.click(f"button[aria-label='Open {name}']")
+
+
+def test_the_image_opened_last_is_shown_with_its_own_download(visit: Visit, tmp_path: Path) -> None:
+    page = visit.page
+    late = saved(tmp_path, "late.png", pictures.png(3).data)
+    Image.fromarray(np.full((40, 60), 90, np.uint8)).save(tmp_path / "quick.png")
+    for path in (late, tmp_path / "quick.png"):
+        visit.upload(path)
+        page.wait_for_selector(f"button[aria-label='Open {path.name}']")
+    held: list[Route] = []
+    page.route("**/result", lambda route: route.continue_() if held else held.append(route))
+    opens(visit, "late.png")
+    page.wait_for_timeout(300)
+    opens(visit, "quick.png")
+    page.wait_for_timeout(1000)
+    held[0].continue_()
+    page.wait_for_timeout(1500)
+    assert "quick.png, 60 × 40" in str(page.get_attribute("#canvas", "aria-label"))
+    assert page.get_attribute("#download", "download") == "quick-denoised.png"
+
+
+def test_a_preview_opened_from_the_list_is_a_part(visit: Visit, tmp_path: Path) -> None:
+    page = visit.page
+    pixels = np.tile(np.arange(700, dtype=np.uint8), (600, 1))
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    visit.upload(tmp_path / "wide.png")
+    page.click("#preview")
+    previewed = "document.querySelector('#status').textContent.startsWith('Preview of 512')"
+    visit.until(previewed)
+    opens(visit, "preview of wide.png")
+    visit.until("document.querySelector('#status').textContent.includes('wide.png is done')")
+    assert "512 × 512" in str(page.get_attribute("#canvas", "aria-label")) and page.locator("#error").is_hidden()
+    assert page.get_attribute("#download", "download") == "wide-denoised-part.png"
+    put(visit, "#strength", 0.5)
+    visit.until(previewed)  # of the part
+    assert "at strength 0.5;" in page.inner_text("#status")
+
+
+def test_of_two_previews_the_newer_stays(visit: Visit, tmp_path: Path) -> None:
+    page = visit.page
+    visit.upload(saved(tmp_path, "twice.png", pictures.png(1).data))
+    held: list[Route] = []
+    page.route("**/denoise", lambda route: route.continue_() if held else held.append(route))
+    put(visit, "#strength", 0.25)
+    page.wait_for_timeout(1000)
+    put(visit, "#strength", 0.75)
+    visit.until("document.querySelector('#status').textContent.includes('at strength 0.75')")
+    held[0].continue_()
+    rows = "[...document.querySelectorAll('#jobs tr')]"
+    previews = f"{rows}.filter(row => /preview of twice.*succeeded/.test(row.textContent))"
+    visit.until(f"{previews}.length === 2")
+    page.wait_for_timeout(1000)
+    assert "at strength 0.75" in page.inner_text("#status")
+
+
+def colours(visit: Visit) -> np.ndarray[Any, Any]:
+    """The pixels that the canvas holds, (H, W, 3)."""
+    url = str(visit.page.evaluate("document.querySelector('#canvas').toDataURL()"))
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGB"), np.int64)
+
+
+def test_a_gray_image_stays_gray_in_another_format(visit: Visit, tmp_path: Path) -> None:
+    """Browsers read a gray PNG as RGB, and the result is a TIFF of one channel."""
+    page = visit.page
+    page.select_option("#format", "tiff")
+    visit.upload(saved(tmp_path, "gray.png", pictures.png(1).data))
+    page.check("input[value=residual]")
+    taken_out = colours(visit)
+    assert (taken_out == taken_out[..., :1]).all() and taken_out.std() > 10
+    page.check("input[value=split]")
+    put(visit, "#split", 0)
+    full = colours(visit)
+    for _ in range(4):
+        page.locator("#canvas").press("+")
+    page.click("#preview")
+    visit.until("document.querySelector('#status').textContent.startsWith('Preview')")
+    size = [int(part) for part in re.findall(r"\d+", page.inner_text("#status"))[:2]]
+    assert min(size) < pictures.SIDE  # a part only
+    page.locator("#canvas").press("0")
+    assert np.abs(colours(visit) - full).mean() < 1  # at the strength of the result, in the crop and around it
+
+
+def test_transparency_does_not_shift_the_residual(visit: Visit, tmp_path: Path) -> None:
+    page = visit.page
+    page.select_option("#format", "tiff")
+    gray = pictures.png(1).noisy
+    Image.fromarray(np.dstack([gray, gray, gray, np.full_like(gray, 255)])).save(tmp_path / "clear.png")
+    visit.upload(tmp_path / "clear.png")
+    page.check("input[value=residual]")
+    taken_out = colours(visit)
+    rows = taken_out[..., 1][:, taken_out.shape[1] // 2 - 100 : taken_out.shape[1] // 2 + 100]
+    assert abs(np.median(rows) - 128) < 12 and rows.std() < 50  # noise about the middle gray, no picture
+
+
+@pytest.mark.parametrize("orientation", [6, 3])
+def test_a_turned_photograph_is_previewed_as_stored(visit: Visit, tmp_path: Path, orientation: int) -> None:
+    """A sign in the stored image's left upper corner tells how it is turned, and which part is in view."""
+    page = visit.page
+    clean = np.full((384, 512, 3), 60, np.uint8)
+    clean[:96, :128] = 220
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(clean).save(tmp_path / "photo.jpg", quality=95, exif=exif)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "photo.jpg")).convert("L"), np.float64)
+    visit.upload(tmp_path / "photo.jpg")
+    put(visit, "#split", 0)
+    full = colours(visit)
+    scale = min(full.shape[0] / upright.shape[0], full.shape[1] / upright.shape[1])
+    for y, x in ((0.1, 0.1), (0.1, 0.9), (0.9, 0.1), (0.9, 0.9)):
+        row = round(full.shape[0] / 2 + (y - 0.5) * upright.shape[0] * scale)
+        column = round(full.shape[1] / 2 + (x - 0.5) * upright.shape[1] * scale)
+        wanted = upright[round(y * upright.shape[0]), round(x * upright.shape[1])]
+        assert abs(full[row, column, 1] - wanted) < 12
+    for _ in range(6):
+        page.locator("#canvas").press("+")
+    for _ in range(8):
+        page.locator("#canvas").press("ArrowRight")
+        page.locator("#canvas").press("ArrowUp")
+    page.click("#preview")
+    visit.until("document.querySelector('#status').textContent.startsWith('Preview')")
+    assert page.locator("#error").is_hidden()
+    job = httpx.get(f"{visit.service.url}/jobs", params={"kind": "denoise", "limit": 1}).json()["jobs"][0]
+    x, y, width, height = map(int, job["options"]["roi"].split(","))
+    assert x + width <= 512 and y + height <= 384
+    # Right and up as seen: for 6, the stored image's left upper part; for 3, its left lower part.
+    assert x + width / 2 < 256 and (y + height / 2 < 192) == (orientation == 6)
+    page.locator("#canvas").press("0")
+    assert np.abs(colours(visit) - full).mean() < 2
+
+
+SHOW_REPORT = """async (report) => {
+  const place = document.createElement("div");
+  (await import(new URL("report.js", document.querySelector("script[src]").src))).showReport(place, report);
+  return place.textContent;
+}"""
+
+
+def test_a_report_says_whose_its_rows_are_and_does_without_a_black_level(visit: Visit) -> None:
+    noise = {"noise_std_in": 0.1, "alpha": 0.01, "sigma": 0.02, "alpha_native": 2.5, "sigma_native": 5.0}
+    rest = {
+        "noise_std_out": 0.02,
+        "residual_mean": 0.0,
+        "residual_std_ratio": 1.0,
+        "residual_autocorrelation": [0.0, 0.0, 0.0],
+        "residual_signal_correlation": 0.0,
+        "clipped_share": 0.0,
+        "warnings": [],
+    }
+    one = visit.page.evaluate(SHOW_REPORT, {**noise, **rest})
+    assert "noisiest" not in one and "2.5 and 5" in one and "at brightness" not in one
+    assert "at brightness" not in visit.page.evaluate(SHOW_REPORT, {**noise, **rest, "black_native": None})
+    many = visit.page.evaluate(SHOW_REPORT, {**noise, **rest, "channels": [{**noise, "black_native": 7}, noise]})
+    assert many.count("noisiest") == 1 and many.count("at brightness 7") == 1
 
 
 def test_what_is_wrong_is_said_with_its_remedy(visit: Visit, tmp_path: Path) -> None:

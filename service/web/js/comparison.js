@@ -4,7 +4,6 @@ import * as api from "./api.js";
 import { $, element } from "./elements.js";
 import * as jobs from "./jobs.js";
 import { cropped, readRaster } from "./raster.js";
-import { Unreadable } from "./unreadable.js";
 import { Viewer } from "./viewer.js";
 
 const SIDE = 512;
@@ -12,16 +11,17 @@ let viewer;
 let pictures = null; // { noisy, base, tuned } of the part that is compared
 let turn = 0;
 
-export function listen(onError) {
+export function listen() {
   viewer = new Viewer($("compare-canvas"));
   $("compare-split").addEventListener("input", () => viewer.set({ split: Number($("compare-split").value) }));
   $("compare-left").addEventListener("change", () => show(true));
-  $("compare-file").addEventListener("change", () => $("compare-file").onchoice?.().catch(onError));
+  $("compare-file").addEventListener("change", () => $("compare-file").onchoice?.());
 }
 
 /** Offer these files, and compare the first. */
 export async function offer(files, base, tuned) {
   pictures = null;
+  turn++;
   $("compare").hidden = files.length === 0;
   $("compare-file").replaceChildren(...files.map((file, index) => element("option", { value: index }, file.name)));
   $("compare-file").onchoice = () => compare(files[$("compare-file").value], base, tuned);
@@ -44,8 +44,9 @@ async function compare(file, base, tuned) {
     $("compare-stage").hidden = false;
     show(false);
   } catch (error) {
-    $("compare-note").textContent = error instanceof Unreadable ? `${error.message} The report's picture below compares held-out crops.` : "";
-    if (!(error instanceof Unreadable)) throw error;
+    if (mine !== turn) return;
+    const words = error instanceof api.Problem ? `${error.title}: ${error.message}` : error.message;
+    $("compare-note").textContent = `${words} The report's picture below compares held-out crops.`;
   }
 }
 

@@ -24,7 +24,7 @@ export async function follow(job, onEvent, signal) {
       if (FINAL.includes(now.state)) return now;
     } catch (error) {
       if (signal.aborted) return null;
-      if (error.status > 0 || ++failures > MOST_FAILURES) throw error; // the service said no, or is gone
+      if (error.status !== undefined || ++failures > MOST_FAILURES) throw error; // the service said no or is gone, or streams break ever again
     }
     await new Promise((wake) => setTimeout(wake, PAUSE));
   }

@@ -18,7 +18,7 @@ let handlers;
 
 export function listen(given) {
   handlers = given;
-  comparison.listen(handlers.onError);
+  comparison.listen();
   for (const name of ["tune-files", "tune-folder"]) $(name).addEventListener("change", (event) => {
     choose(name === "tune-folder" ? visible([...event.target.files]) : [...event.target.files]);
     event.target.value = "";
@@ -41,16 +41,17 @@ async function start() {
   const options = { max_minutes: $("tune-minutes").value, name: $("tune-name").value, base_model: $("tune-base").value, max_steps: $("tune-most-steps").value };
   const files = chosen;
   $("tune-start").disabled = true;
+  watched.abort();
   blank();
   phase("sending", `${files.length} files`);
   try {
-    const job = await api.finetune(files, options);
+    const job = await api.finetune(files, options).catch((error) => {
+      $("tune-live").hidden = true;
+      throw error;
+    });
     sets.set(job.id, files);
     handlers.onJob();
     await watch(job);
-  } catch (error) {
-    $("tune-live").hidden = true;
-    throw error;
   } finally {
     $("tune-start").disabled = false;
   }
@@ -83,12 +84,13 @@ export async function watch(job) {
     return;
   }
   phase("ended", "");
-  const report = await showTuned(ended);
-  if (signal.aborted) return;
+  const report = await showTuned(ended, signal);
+  if (!report) return;
   $("tune-weights").onclick = () => saveWeights(ended, report.model).catch(handlers.onError);
   $("tune-use").onclick = () => handlers.onModel(report.model);
   $("tune-result").hidden = false;
   await handlers.onModels();
+  if (signal.aborted) return;
   const kept = new Set(report.files.filter((file) => file.kept).map((file) => file.name));
   await comparison.offer((sets.get(job.id) ?? []).filter((file) => kept.has(file.name) && !ARCHIVE.test(file.name)), report.base_model, report.model);
 }

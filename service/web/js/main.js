@@ -5,7 +5,7 @@ import { takeDrops, visible } from "./drop.js";
 import { $, element, short } from "./elements.js";
 import * as finetune from "./finetune.js";
 import * as jobs from "./jobs.js";
-import { pasted, readRaster } from "./raster.js";
+import { cropped, pasted, readRaster } from "./raster.js";
 import { showReport } from "./report.js";
 import { Unreadable } from "./unreadable.js";
 import { Viewer } from "./viewer.js";
@@ -14,8 +14,11 @@ const SIDE_OF_PREVIEW = 512;
 const PREVIEW_PAUSE = 300;
 const viewer = new Viewer($("canvas"));
 const uploads = new Map(); // job id → the file it was made of; the service gives no upload back
-let shown = null; // { file, before, whole } of the image in the viewer
+let shown = null; // of the image in the viewer: { file, before, whole, left, top }, the last two where it is a part of the file
 let download = "";
+let drawn = "";
+let turn = 0; // of what was opened last: what comes late for another one is not shown
+let previews = 0;
 
 const say = (text) => ($("status").textContent = text);
 
@@ -35,21 +38,25 @@ function options() {
   return { model: $("model").value, strength: $("strength").value, output_format: $("format").value };
 }
 
-/** Send one file, follow its job, and return it ended; null if it failed and that was said. */
-async function run(file, extra = {}) {
-  say(`Sending ${file.name}`);
+/** Send one file, follow its job, and return it ended; null if it failed and that was said. Tells how it goes while it is `wanted`; throws where a key is missing. */
+async function run(file, extra = {}, wanted = () => true) {
+  const tell = (text) => wanted() && say(text);
+  tell(`Sending ${file.name}`);
+  let job;
   try {
-    let job = await api.denoise(file, { ...options(), ...extra });
+    job = await api.denoise(file, { ...options(), ...extra });
     uploads.set(job.id, file);
     jobs.named(job, extra.roi ? `preview of ${file.name}` : file.name);
     refresh();
     job = await api.ended(job, ({ state, progress }) =>
-      say(`${file.name}: ${state}${progress.total ? `, ${progress.done} of ${progress.total} ${progress.unit}s` : ""}`));
+      tell(`${file.name}: ${state}${progress.total ? `, ${progress.done} of ${progress.total} ${progress.unit}s` : ""}`));
     refresh();
     if (job.state === "succeeded") return job;
     throw new api.Problem(422, { title: `${file.name} was not denoised`, detail: job.error?.detail ?? `The job was ${job.state}.` });
   } catch (error) {
+    if (error.passing && job) error.message += " The job goes on: open it from the list once it is done.";
     if (error instanceof api.Problem && !error.title.includes(file.name)) error.title = `${file.name}: ${error.title}`;
+    if (error.status === 401) throw error;
     complain(error);
     return null;
   }
@@ -57,62 +64,88 @@ async function run(file, extra = {}) {
 
 async function send(files) {
   $("error").hidden = true;
-  for (const file of files) {
-    const job = await run(file);
-    if (job) await open(job);
+  for (const [index, file] of files.entries()) {
+    try {
+      const job = await run(file);
+      if (job) await open(job);
+    } catch (error) {
+      complain(error);
+      if (files.length > 1) say(`Stopped: the last ${files.length - index} of ${files.length} files were not denoised.`);
+      return;
+    }
   }
 }
 
-/** Show a finished job: its image beside the upload if that is still at hand, and its report. */
+/** Show a finished job: its image beside the upload if that is still at hand, its download and its report, unless another one was opened since. */
 async function open(job) {
   if (job.kind === "finetune") {
     $("tune-title").scrollIntoView();
     finetune.watch(job).catch(complain);
     return;
   }
+  const mine = ++turn;
   try {
-    const result = await (await api.request(job.links.result)).blob();
-    URL.revokeObjectURL(download);
-    download = URL.createObjectURL(result);
     const file = uploads.get(job.id);
-    $("download").href = download;
-    $("download").download = file ? file.name.replace(/(\.[^.]*)?$/, `-denoised${job.result.extension}`) : `${job.id}${job.result.extension}`;
+    const result = await (await api.request(job.links.result)).blob();
+    const found = await rasters(job, file, result);
+    if (mine !== turn) return;
     $("viewer-section").hidden = false;
-    $("preview").disabled = $("apply").disabled = !file;
-    await look(job, file, result);
-    await report(job);
+    $("report").replaceChildren();
+    look(job, file, found);
+    offer(job, file, result);
+    if (job.links.report) {
+      const numbers = await api.json(job.links.report);
+      if (mine !== turn) return;
+      showReport($("report"), numbers);
+    }
     say(file ? `${file.name} is done.` : "The result is open; the upload is not at hand, so there is no before.");
   } catch (error) {
-    complain(error);
+    if (mine === turn) complain(error);
   }
 }
 
-async function look(job, file, result) {
-  $("canvas").hidden = $("unshown").hidden = $("picture").hidden = true;
+/** What a result is shown with: { before, after, left, top }, or { reason, picture } where browsers cannot show it. */
+async function rasters(job, file, result) {
   try {
     const after = await readRaster(result);
-    const before = file ? await readRaster(file) : after;
-    $("canvas").hidden = false;
-    const again = shown?.file === file && file !== undefined && shown.before.width === before.width;
-    shown = { file, before, whole: after };
-    viewer.show(before, file ? after : null, again);
-    $("canvas").setAttribute("aria-label", `${file?.name ?? job.id}, ${before.width} × ${before.height} pixels, before on the left and after on the right`);
-    if (!again) controls(before);
+    if (!file) return { before: after, after: null, left: 0, top: 0 };
+    const before = await readRaster(file);
+    if (!job.options?.roi) return { before, after, left: 0, top: 0 };
+    const [left, top, width, height] = job.options.roi.split(",").map(Number);
+    return { before: cropped(before, left, top, width, height), after, left, top };
   } catch (error) {
     if (!(error instanceof Unreadable)) throw error;
-    shown = null;
-    $("preview").disabled = $("apply").disabled = true;
-    $("unshown").textContent = `${error.message} The report's picture shows its middle; download the result to see it whole.`;
-    $("unshown").hidden = false;
-    if (!job.links.report_picture) return;
-    $("picture").src = URL.createObjectURL(await (await api.request(job.links.report_picture)).blob());
-    $("picture").hidden = false;
+    const picture = job.links.report_picture ? await (await api.request(job.links.report_picture)).blob() : null;
+    return { reason: error.message, picture };
   }
 }
 
-async function report(job) {
-  if (job.links.report) showReport($("report"), await api.json(job.links.report));
-  else $("report").replaceChildren();
+function offer(job, file, result) {
+  URL.revokeObjectURL(download);
+  download = URL.createObjectURL(result);
+  const ending = `-denoised${job.options?.roi ? "-part" : ""}${job.result.extension}`;
+  $("download").href = download;
+  $("download").download = file ? file.name.replace(/(\.[^.]*)?$/, ending) : `${job.id}${job.result.extension}`;
+}
+
+function look(job, file, { before, after, left, top, reason, picture }) {
+  URL.revokeObjectURL(drawn);
+  $("canvas").hidden = Boolean(reason);
+  $("unshown").hidden = !reason;
+  $("picture").hidden = !picture;
+  $("preview").disabled = $("apply").disabled = Boolean(reason) || !file;
+  if (reason) {
+    shown = null;
+    $("unshown").textContent = `${reason} ${picture ? "The report's picture shows its middle; download" : "Download"} the result to see it whole.`;
+    if (picture) $("picture").src = drawn = URL.createObjectURL(picture);
+    return;
+  }
+  const same = ["width", "height"].every((side) => shown?.before[side] === before[side]) && shown.left === left && shown.top === top;
+  const again = file !== undefined && shown?.file === file && same;
+  shown = { file, before, whole: after, left, top };
+  viewer.show(before, after, again);
+  $("canvas").setAttribute("aria-label", `${file?.name ?? job.id}, ${viewer.size.join(" × ")} pixels, before on the left and after on the right`);
+  if (!again) controls(before);
 }
 
 /** Sliders for the image now in the viewer. */
@@ -134,19 +167,22 @@ function controls(before) {
 async function preview() {
   if (!shown?.file) return;
   $("error").hidden = true;
-  const { file, before, whole } = shown;
+  const [start, mine] = [shown, ++previews];
+  const wanted = () => shown === start && mine === previews;
+  const { file, before, whole, left, top } = start;
+  const strength = $("strength").value;
   const part = viewer.inView();
   const side = (name, start) => {
     const size = Math.min(part[name], SIDE_OF_PREVIEW);
     return [part[start] + Math.floor((part[name] - size) / 2), size];
   };
   const [[x, width], [y, height]] = [side("width", "x"), side("height", "y")];
-  const job = await run(file, { roi: [x, y, width, height].join(","), output_format: "", report: "false" });
-  if (!job) return;
+  const job = await run(file, { roi: [left + x, top + y, width, height].join(","), strength, output_format: "", report: "false" }, wanted);
+  if (!job || !wanted()) return;
   const crop = await readRaster(await (await api.request(job.links.result)).blob());
-  if (shown?.file !== file) return;
+  if (!wanted()) return;
   viewer.show(before, pasted(whole, crop, x, y), true);
-  say(`Preview of ${width} × ${height} pixels at strength ${$("strength").value}; the download is still the whole image as it was.`);
+  say(`Preview of ${width} × ${height} pixels at strength ${strength}; the download is still the whole image as it was.`);
 }
 
 async function listModels() {
@@ -215,6 +251,11 @@ function listen() {
 
 const start = () => Promise.all([listModels(), jobs.refresh()]).catch(complain);
 
+let waiting = "";
+api.onWait((seconds, problem) => {
+  if (seconds) say((waiting = `${problem.title}: trying again in ${Math.ceil(seconds)} s.`));
+  else if ($("status").textContent === waiting) say("");
+});
 api.onKeyNeeded(askForKey);
 jobs.listen(open, complain);
 listen();

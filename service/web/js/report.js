@@ -4,9 +4,10 @@ import { element, short } from "./elements.js";
 
 const percent = (value, digits = 2) => `${(100 * value).toFixed(digits)} %`;
 
-/** What a noise is: of the whole image, or of one of its channels. */
+/** What a noise is: of the whole image, or of one of its channels. Reports of before the black level was looked for have none. */
 function noise(of) {
-  const native = `in the file's units ${short(of.alpha_native)} and ${short(of.sigma_native)} at brightness ${short(of.black_native ?? 0)}`;
+  const black = of.black_native ?? null;
+  const native = `in the file's units ${short(of.alpha_native)} and ${short(of.sigma_native)}${black === null ? "" : ` at brightness ${short(black)}`}`;
   return [`${percent(of.noise_std_in)} of the range`, `α ${short(of.alpha)}, σ ${short(of.sigma)}; ${native}`];
 }
 
@@ -31,5 +32,8 @@ export function showReport(place, report) {
     : [element("p", { className: "fine" }, "No warnings: what was taken out looks like noise.")];
   const rows = findings(report).map(([name, value, meaning]) =>
     element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, value), element("td", { className: "muted" }, meaning)));
-  place.replaceChildren(element("h3", {}, "What was found"), ...warnings, element("table", {}, element("tbody", {}, ...rows)));
+  const whose = report.channels?.length
+    ? [element("p", { className: "muted" }, "Each channel was normalised by itself. “Error left” to “Resembles the image” are of the noisiest one.")]
+    : [];
+  place.replaceChildren(element("h3", {}, "What was found"), ...warnings, element("table", {}, element("tbody", {}, ...rows)), ...whose);
 }

@@ -8,9 +8,10 @@ const LINE_POINTS = 60;
 let picture = "";
 let weights = "";
 
-/** Show the report of a fine-tune that has succeeded; the report. */
-export async function showTuned(job) {
+/** Show the report of a fine-tune that has succeeded; the report, or null if `signal` was aborted before it came. */
+export async function showTuned(job, signal) {
   const [report, drawn] = await Promise.all([api.json(job.links.report), api.request(job.links.report_picture).then((answer) => answer.blob())]);
+  if (signal.aborted) return null;
   const { scores, promoted } = report;
   $("tune-verdict").replaceChildren(
     ...(promoted ? [element("p", { className: "fine" }, `The new model beats its base by ${decibels(scores.gain_db)} on images it did not see.`)] : []),

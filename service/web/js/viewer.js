@@ -1,5 +1,8 @@
 /** Two rasters of one size on a canvas, split by a slider; zoom and pan in sync since both are drawn by one transform. */
 
+import { turn } from "./orientation.js";
+import { alike } from "./raster.js";
+
 const SAMPLED = 200_000;
 const SLOWEST_SCALE = 64;
 
@@ -15,12 +18,11 @@ export class Viewer {
 
   /** Show `before` and `after` (or null while there is none yet); `keep` leaves zoom, page and window as they are. */
   show(before, after, keep = false) {
-    this.before = before;
-    this.after = after;
+    [this.before, this.after] = after ? alike(before, after) : [before, null];
     if (!keep) {
       this.page = 0;
-      [this.least, this.most] = range(before.pages[0], 0);
-      [this.low, this.high] = before.pages[0] instanceof Uint8Array ? [0, 255] : range(before.pages[0], 0.002);
+      [this.least, this.most] = range(before, 0);
+      [this.low, this.high] = before.pages[0] instanceof Uint8Array ? [0, 255] : range(before, 0.002);
       [this.least, this.most] = [Math.min(this.least, this.low), Math.max(this.most, this.high)];
       this.#fit();
     }
@@ -33,14 +35,24 @@ export class Viewer {
     else this.#paint();
   }
 
-  /** The part of the image in view, in whole pixels: {x, y, width, height}. */
+  /** Width and height of the image as it is seen. */
+  get size() {
+    const { width, height, orientation = 1 } = this.before;
+    return orientation < 5 ? [width, height] : [height, width];
+  }
+
+  /** The part of the image in view, in whole pixels as stored: {x, y, width, height}. */
   inView() {
     const { width, height } = this.canvas.getBoundingClientRect();
     const clamp = (value, most) => Math.max(0, Math.min(most, Math.floor(value)));
-    const [x, y] = [clamp(-this.left / this.scale, this.before.width - 1), clamp(-this.top / this.scale, this.before.height - 1)];
-    const right = clamp((width - this.left) / this.scale, this.before.width);
-    const bottom = clamp((height - this.top) / this.scale, this.before.height);
-    return { x, y, width: Math.max(1, right - x), height: Math.max(1, bottom - y) };
+    const [across, down] = this.size;
+    const [x, y] = [clamp(-this.left / this.scale, across - 1), clamp(-this.top / this.scale, down - 1)];
+    const right = Math.max(x + 1, clamp((width - this.left) / this.scale, across));
+    const bottom = Math.max(y + 1, clamp((height - this.top) / this.scale, down));
+    const back = new DOMMatrix(turn(this.before.orientation ?? 1, this.before.width, this.before.height)).inverse();
+    const [from, to] = [back.transformPoint({ x, y }), back.transformPoint({ x: right, y: bottom })];
+    const [left, top] = [Math.round(Math.min(from.x, to.x)), Math.round(Math.min(from.y, to.y))];
+    return { x: left, y: top, width: Math.round(Math.abs(to.x - from.x)), height: Math.round(Math.abs(to.y - from.y)) };
   }
 
   draw() {
@@ -76,16 +88,27 @@ export class Viewer {
   #paint() {
     const { before, after, page, low, high } = this;
     const shown = after && after.width === before.width && after.height === before.height ? after : null;
-    if (this.view === "residual" && shown) this.pictures = [residual(before, shown, page)];
-    else this.pictures = [before, ...(shown ? [shown] : [])].map((raster) => stretched(raster, page, low, high));
+    const stored = this.view === "residual" && shown ? [residual(before, shown, page)] : [before, ...(shown ? [shown] : [])].map((raster) => stretched(raster, page, low, high));
+    this.pictures = stored.map((picture) => this.#turned(picture));
     this.draw();
+  }
+
+  #turned(picture) {
+    const orientation = this.before.orientation ?? 1;
+    if (orientation === 1) return picture;
+    const seen = new OffscreenCanvas(...this.size);
+    const context = seen.getContext("2d");
+    context.setTransform(...turn(orientation, picture.width, picture.height));
+    context.drawImage(picture, 0, 0);
+    return seen;
   }
 
   #fit() {
     const box = this.canvas.getBoundingClientRect();
-    this.scale = Math.min(box.width / this.before.width, box.height / this.before.height) || 1;
-    this.left = (box.width - this.before.width * this.scale) / 2;
-    this.top = (box.height - this.before.height * this.scale) / 2;
+    const [width, height] = this.size;
+    this.scale = Math.min(box.width / width, box.height / height) || 1;
+    this.left = (box.width - width * this.scale) / 2;
+    this.top = (box.height - height * this.scale) / 2;
   }
 
   #zoom(factor, x, y) {
@@ -133,10 +156,12 @@ export class Viewer {
   }
 }
 
-/** Values at the `tail` and 1 − `tail` quantile of a sample. */
-function range(values, tail) {
-  const step = Math.max(1, Math.floor(values.length / SAMPLED)) | 1;
-  const sample = Float64Array.from({ length: Math.ceil(values.length / step) }, (_, i) => values[i * step]).filter(Number.isFinite).sort();
+/** Values at the `tail` and 1 − `tail` quantile of a sample of the first page, of whole pixels so that every channel counts. */
+function range({ channels, pages: [values] }, tail) {
+  const step = Math.floor(values.length / SAMPLED) | 1;
+  const length = Math.ceil(values.length / channels / step) * channels;
+  const value = (_, i) => values[Math.floor(i / channels) * step * channels + (i % channels)];
+  const sample = Float64Array.from({ length }, value).filter(Number.isFinite).sort();
   const at = (share) => sample[Math.round(share * (sample.length - 1))] ?? 0;
   const [low, high] = [at(tail), at(1 - tail)];
   return high > low ? [low, high] : [low, low + 1];
