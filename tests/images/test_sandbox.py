@@ -141,8 +141,9 @@ def test_helper_keeps_no_descriptors(box: Sandbox) -> None:
     for _ in range(2):
         for _ in range(30):
             box.decode(data, LIMITS)
-        counts.append(tuple(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in (helper(box), "self")))
-    assert counts[0] == counts[1]
+        counts.append([len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in (helper(box), "self")])
+    # The helper answers before it closes the two of the last file, and may not have come to that yet.
+    assert all(abs(after - before) <= 2 for before, after in zip(*counts, strict=True))
 
 
 def test_helper_is_replaced_after_many_files(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
