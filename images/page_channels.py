@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 _PIXELS = re.compile(r"<(?:\w+:)?Pixels\b([^>]*)>")
-_ATTRIBUTE = re.compile(r'\b(DimensionOrder|Size[CZT])\s*=\s*"(XY[CZT]{3}|[0-9]{1,6})"')
+_SIZE = re.compile(r'\bSize([CZT])\s*=\s*"([0-9]{1,6})"')
+_ORDER = re.compile(r'\bDimensionOrder\s*=\s*"XY([CZT]{3})"')
 _CHANNELS = re.compile(r"^channels=(\d{1,6})\s*$", re.MULTILINE)
 
 
@@ -19,11 +20,9 @@ def page_channels(description: str, pages: int) -> tuple[int, ...] | None:
     """
     found = _PIXELS.search(description)
     if found:
-        said = dict(_ATTRIBUTE.findall(found[1]))
-        if any(said.get(f"Size{axis}", "1").startswith("XY") for axis in "CZT"):
-            return None
-        sizes = {axis: int(said.get(f"Size{axis}", "1")) for axis in "CZT"}
-        order = list(said.get("DimensionOrder", "XYCZT")[2:])
+        sizes = {"C": 1, "Z": 1, "T": 1} | {axis: int(size) for axis, size in _SIZE.findall(found[1])}
+        said = _ORDER.search(found[1])
+        order = list(said[1] if said else "CZT")
     elif description.startswith("ImageJ="):
         channels = _CHANNELS.search(description)
         count = int(channels[1]) if channels else 1

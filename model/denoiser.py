@@ -147,7 +147,8 @@ class Denoiser:
         own = self._own_normalisation(stack.dtype) if mode == "auto" else None
         for channel, those in pages.items():
             for group in self._channel_groups(stack.shape[-1]):
-                values = normalise.sample(stack, those, group)
+                # Only `auto` looks at values; a large stack need not be read for the others.
+                values = normalise.sample(stack, those if mode == "auto" else those[:1], group)
                 if own and normalise.fits(own, values):
                     found[channel, group.start] = own
                 else:

@@ -64,6 +64,35 @@ class Evidence:
 
 
 @dataclass
+class _Ends:
+    """How many values lie at either end of an unsigned type's range, a page at a time."""
+
+    total: int = 0
+    at_zero: int = 0
+    highest: dict[int, int] = field(default_factory=dict)
+
+    def count(self, values: NDArray[Any]) -> None:
+        counts = np.bincount(values)
+        self.total += values.size
+        self.at_zero += int(counts[0])
+        for level in np.flatnonzero(counts)[-LEVELS:].tolist():
+            self.highest[level] = self.highest.get(level, 0) + int(counts[level])
+        self.highest = dict(sorted(self.highest.items())[-LEVELS:])  # a level that fell behind never comes back
+
+    def clipped(self, top: int) -> tuple[float, float, int]:
+        """Shares of the values at 0 and at the upper end, and that end.
+
+        A sensor may end below its type (12 bits in 16), and then its values pile up there.
+        """
+        if not self.total:
+            return 0.0, 0.0, top
+        *before, (last, count) = self.highest.items()
+        share, next_to_it = count / self.total, max((n for _, n in before), default=0) / self.total
+        piled = last > np.iinfo(np.uint8).max and share > max(PILED_SHARE, PILED * next_to_it)
+        return self.at_zero / self.total, share if last >= top or piled else 0.0, last
+
+
+@dataclass
 class _OfKind:
     """The evidence on one kind of plane."""
 
@@ -72,7 +101,7 @@ class _OfKind:
     largest: int
     curve: NoiseCurve = field(default_factory=NoiseCurve)
     samples: list[tuple[Floats, Floats]] = field(default_factory=list)
-    ends: _Ends = field(default_factory=lambda: _Ends())
+    ends: _Ends = field(default_factory=_Ends)
     tiles: int = 0
     pixels: int = 0
     left: int = 0
@@ -104,35 +133,6 @@ class _OfKind:
             normalisation=self.scaling,
             strength=strength,
         )
-
-
-@dataclass
-class _Ends:
-    """How many values lie at either end of an unsigned type's range, a page at a time."""
-
-    total: int = 0
-    at_zero: int = 0
-    highest: dict[int, int] = field(default_factory=dict)
-
-    def count(self, values: NDArray[Any]) -> None:
-        counts = np.bincount(values)
-        self.total += values.size
-        self.at_zero += int(counts[0])
-        for level in np.flatnonzero(counts)[-LEVELS:].tolist():
-            self.highest[level] = self.highest.get(level, 0) + int(counts[level])
-        self.highest = dict(sorted(self.highest.items())[-LEVELS:])  # a level that fell behind never comes back
-
-    def clipped(self, top: int) -> tuple[float, float, int]:
-        """Shares of the values at 0 and at the upper end, and that end.
-
-        A sensor may end below its type (12 bits in 16), and then its values pile up there.
-        """
-        if not self.total:
-            return 0.0, 0.0, top
-        *before, (last, count) = self.highest.items()
-        share, next_to_it = count / self.total, max((n for _, n in before), default=0) / self.total
-        piled = last > np.iinfo(np.uint8).max and share > max(PILED_SHARE, PILED * next_to_it)
-        return self.at_zero / self.total, share if last >= top or piled else 0.0, last
 
 
 Place = tuple[slice, slice, slice]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.normalise import brightness_range
+from model.normalise import brightness_range, sample
 from model.related import are_related
 
 LOOKED_AT = 8
@@ -28,15 +28,13 @@ def show_one_scene(images: Sequence[Array]) -> bool:
 def brightness_ratio(images: Sequence[Array]) -> float:
     """How much wider the range of the brightest channel of the images (C, H, W) is than that of the darkest."""
     some = _some(images)
-    ranges = [brightness_range(np.concatenate([_thinned(image[c]) for image in some])) for c in range(len(some[0]))]
+    ranges = []
+    for channel in range(len(some[0])):
+        # A plane may be mapped from a file and larger than memory.
+        planes = [sample(image[channel, None, :, :, None], [0], slice(0, 1), PIXELS) for image in some]
+        ranges.append(brightness_range(np.concatenate(planes)))
     spans = [max(high - low, 1e-12) for low, high in ranges]
     return max(spans) / min(spans)
-
-
-def _thinned(plane: Array) -> Array:
-    """Some of the pixels of a plane that may be mapped from a file and larger than memory."""
-    step = max(1, plane.size // PIXELS) | 1
-    return plane.reshape(-1)[::step]
 
 
 def _some(images: Sequence[Array]) -> list[Array]:
