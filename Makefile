@@ -1,23 +1,24 @@
 # Python 3.11 or newer and make are all that is needed.
-#   make run TORCH=cpu              the small CPU build of torch: for machines without an NVIDIA GPU
+#   make run TORCH=cpu              the small CPU build of torch, also where an NVIDIA card is; TORCH=cuda: the other one
 #   make run PYTHON=/path/to/python another interpreter than the first fitting one on PATH
-#   make run HOST=0.0.0.0 PORT=80   another address; every setting of the README works the same way
+#   make run HOST=0.0.0.0 PORT=80   another address; every setting of docs/settings.md works the same way
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
-ifeq ($(TORCH),cpu)
-export PIP_EXTRA_INDEX_URL := $(strip $(PIP_EXTRA_INDEX_URL) https://download.pytorch.org/whl/cpu)
-endif
+TORCH ?= auto
 BIN := .venv/bin
-ROOMS := service worker model images store launch client ops courier
+ROOMS := service worker model images store launch client ops courier lab
+# Tests wait for servers more than they compute. A file stays in one process, with the servers of its fixtures.
+IN_PARALLEL := --numprocesses 2 --dist loadfile --max-worker-restart 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install run key backup restore test test-page lint audit bench soak faults load lock clean
+.PHONY: help install run key backup restore test test-fast test-page lint audit bench soak faults load lock clean
 help:
-	@echo "make install   build .venv from the lock (TORCH=cpu: small build of torch, no GPU)"
+	@echo "make install   build .venv from the lock (TORCH=auto, cpu or cuda: which build of torch)"
 	@echo "make run       start everything on http://127.0.0.1:8000 (HOST, PORT, B2S_DATA_DIR); Ctrl-C ends it"
 	@echo "make key       make an API key: TENANT=name [SCOPES=read,denoise,finetune]"
 	@echo "make test      run the tests"
+	@echo "make test-fast those without servers and trainings: for every save"
 	@echo "make backup    write database and blobs into one file: FILE=…; make restore FILE=… reads it back"
 	@echo "make test-page the web page in a real Chromium (from PATH, or B2S_CHROMIUM)"
 	@echo "make lint      ruff, mypy, bandit, and the audit where the advisory service answers"
@@ -31,15 +32,15 @@ help:
 
 install: .venv/.installed
 
-.venv/.installed: requirements.lock
+.venv/.installed: requirements.lock requirements-torch.lock
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or name it with PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "$(PYTHON) is not a Python 3.11 or newer: name one with PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv || { echo "$(PYTHON) cannot make .venv: install its venv module (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	@$(BIN)/python tools/install.py requirements.lock --torch $(TORCH)
 	@touch $@
 
 .venv/.installed-dev: .venv/.installed requirements-dev.lock
-	$(BIN)/python -m pip install --quiet --requirement requirements-dev.lock
+	@$(BIN)/python tools/install.py requirements-dev.lock --torch $(TORCH)
 	@touch $@
 
 run: install
@@ -51,7 +52,10 @@ key: install
 	@$(BIN)/python -m ops keys create "$(TENANT)" $(if $(SCOPES),--scopes "$(SCOPES)")
 
 test: .venv/.installed-dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(IN_PARALLEL) $(ARGS)
+
+test-fast: .venv/.installed-dev
+	$(BIN)/python -m pytest $(IN_PARALLEL) -m "not server and not training" $(ARGS)
 
 test-page: .venv/.installed-dev
 	$(BIN)/python -m pytest tests/page $(ARGS)
@@ -87,14 +91,16 @@ faults: .venv/.installed-dev
 	$(BIN)/python -m benchmarks.faults --schedules 110 --seed 1 --output benchmarks/faults.json $(ARGS)
 	$(BIN)/python -m benchmarks.faults --schedules 110 --seed 2 --store postgresql-s3 --output benchmarks/faults.json $(ARGS)
 
-# torch without the local version of a CPU build: the lock fits whichever build the machine's index offers.
+# torch without hash and local version: the lock fits whichever build the machine's index offers.
 lock: .venv/.installed-dev
 	$(COMPILE) --output-file requirements.lock pyproject.toml
-	sed -i.old 's/^\(torch==[0-9.]*\)+[a-z0-9.]*/\1/' requirements.lock
+	{ grep '^#' requirements-torch.lock; sed -n 's/^\(torch==[0-9.]*\).*/\1/p' requirements.lock; } > .venv/lock && mv .venv/lock requirements-torch.lock
+	$(WITHOUT_TORCH) requirements.lock > .venv/lock && mv .venv/lock requirements.lock
 	$(COMPILE) --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
-	sed -i.old 's/^\(torch==[0-9.]*\)+[a-z0-9.]*/\1/' requirements-dev.lock
-	rm *.lock.old
-COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --strip-extras --allow-unsafe \
+	$(WITHOUT_TORCH) requirements-dev.lock > .venv/lock && mv .venv/lock requirements-dev.lock
+	$(COMPILE) --constraint requirements.lock --output-file docker/gateway.lock docker/gateway.txt
+WITHOUT_TORCH := awk '/^[^ \#]/ { skip = /^torch==/ } !skip'
+COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --allow-unsafe \
 	--no-emit-index-url --no-emit-find-links --no-emit-options
 
 clean:

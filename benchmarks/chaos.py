@@ -6,11 +6,12 @@ import logging
 import os
 import random
 import signal
+import sqlite3
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -26,15 +27,15 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 
 from benchmarks.resident import children
-from launch.checks import free_port
-from launch.redis_server import redis_server
 from store.errors import BlobStoreError
 from store.faults import POINTS
 from store.job import Job, JobEvent, JobKind, JobState
 from store.schema import jobs
-from tests.conftest import BUCKET, S3_ENVIRONMENT
-from tests.integration.cluster import PATIENCE_SECONDS, Cluster, Process, cluster, pool_child
-from tests.wire import Wire, wire
+from tests.harness.cluster import PATIENCE_SECONDS, Cluster, Process, cluster, pool_child
+from tests.harness.helpers import fork_servers, helpers
+from tests.harness.ports import free_port
+from tests.harness.servers import BUCKET, S3_ENVIRONMENT, redis_on_port
+from tests.harness.wire import Wire, wire
 
 T = TypeVar("T")
 
@@ -137,6 +138,19 @@ class Chaos:
         with suppress(httpx.TransportError):
             httpx.post(f"{self.addresses[0]}/jobs/{job_id}/cancel", timeout=20)
 
+    def delete(self, job_id: str) -> None:
+        """Delete as a client does that insists, until a gateway says that it is done."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        number = 0
+        while time.monotonic() < deadline:
+            address = self.addresses[number % len(self.addresses)]
+            with suppress(httpx.TransportError):
+                if httpx.delete(f"{address}/jobs/{job_id}", timeout=20).status_code == 204:
+                    return
+            number += 1
+            time.sleep(0.2)
+        raise AssertionError(f"no gateway deleted {job_id}")
+
     # ---- what a judge reads -------------------------------------------------------------------------------------
 
     def ended(self, job_id: str) -> bool:
@@ -187,7 +201,11 @@ class Chaos:
             "kill_child": self._kill_child,
             "kill_worker": lambda rng: self._signal(rng.choice(self._workers), signal.SIGKILL),
             "stop_worker": lambda rng: self._signal(rng.choice(self._workers), signal.SIGTERM),
+            "kill_helper": self._kill_helper,
             "freeze_worker": self._freeze_worker,
+            "kill_helpers": self._kill_helpers,
+            "freeze_helpers": self._freeze_helpers,
+            "freeze_gateway": self._freeze_gateway,
             "kill_gateway": lambda rng: self._signal(rng.choice(list(self._gateways.values())), signal.SIGKILL),
             "empty_redis": lambda _: self._client().flushall(),
             "restart_redis": lambda _: self._start_redis(),
@@ -195,7 +213,9 @@ class Chaos:
             "double_rings": self._double_rings,
             "die_at_a_point": lambda rng: (self._faults / rng.choice(POINTS)).touch(),
         }
-        if self._postgres is not None:
+        if self._postgres is None:
+            harms["lock_sqlite"] = self._lock_sqlite
+        else:
             harms["restart_postgresql"] = lambda _: self._restart_postgres()
             harms["kill_postgresql"] = lambda _: self._kill_postgres()
             harms["freeze_postgresql"] = self._freeze_postgres
@@ -214,23 +234,46 @@ class Chaos:
             with suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
 
+    def _kill_helper(self, rng: random.Random) -> None:
+        """What the system does that is out of memory: a fork server, or a helper of it."""
+        servers = fork_servers(rng.choice(self._workers).pid).values()
+        found = [pid for server in servers for pid in (server, *helpers(server))]
+        _send(rng.sample(found, min(1, len(found))))
+
+    def _freeze_gateway(self, rng: random.Random) -> None:
+        gateway = rng.choice(list(self._gateways.values()))
+        if gateway.alive:
+            self._freeze([gateway.pid], rng.uniform(0.3, 3.0))
+
+    def _lock_sqlite(self, rng: random.Random) -> None:
+        """Keep every writer out for a while, as a backup or a stuck process does."""
+        path = str(self.cluster.engine.url.database)
+        threading.Thread(target=_hold_lock, args=(path, rng.uniform(0.5, 5.0)), daemon=True).start()
+
     def _freeze_worker(self, rng: random.Random) -> None:
         """Stop a worker's main process and its pool child for longer or shorter than a lease."""
         worker = rng.choice(self._workers)
         if worker.alive:
             self._freeze([worker.pid, *children(worker.pid)], rng.uniform(0.5, 5.0))
 
+    def _kill_helpers(self, rng: random.Random) -> None:
+        """For a while, whoever decodes or waits to: most live for some milliseconds."""
+        worker, until = rng.choice(self._workers), time.monotonic() + rng.uniform(0.05, 1.0)
+        while time.monotonic() < until:
+            for server in fork_servers(worker.pid).values():
+                _send(helpers(server))
+            time.sleep(0.01)
+
+    def _freeze_helpers(self, rng: random.Random) -> None:
+        servers = fork_servers(rng.choice(self._workers).pid).values()
+        self._freeze([pid for server in servers for pid in (server, *helpers(server))], rng.uniform(0.5, 5.0))
+
     def _freeze_redis(self, rng: random.Random) -> None:
         self._freeze([self._client().info()["process_id"]], rng.uniform(0.3, 2.0))
 
     def _freeze(self, pids: list[int], seconds: float) -> None:
-        def send(number: signal.Signals) -> None:
-            for pid in pids:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, number)
-
-        send(signal.SIGSTOP)
-        threading.Timer(seconds, send, [signal.SIGCONT]).start()
+        _send(pids, signal.SIGSTOP)
+        threading.Timer(seconds, _send, [pids, signal.SIGCONT]).start()
 
     def _freeze_postgres(self, rng: random.Random) -> None:
         pid = self._postgres.get_pid()
@@ -249,7 +292,7 @@ class Chaos:
 
     def _start_redis(self) -> None:
         self._redis.close()
-        self._redis.enter_context(redis_server(self._folder / "redis", self._redis_port))
+        self._redis.enter_context(redis_on_port(self._folder / "redis", self._redis_port))
 
     def _client(self) -> Any:
         return Redis.from_url(f"redis://127.0.0.1:{self._redis_port}/0", socket_timeout=10)
@@ -290,6 +333,19 @@ class Chaos:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
+
+
+def _hold_lock(path: str, seconds: float) -> None:
+    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as held:
+        held.execute("BEGIN IMMEDIATE")
+        time.sleep(seconds)
+        held.execute("ROLLBACK")
+
+
+def _send(pids: Sequence[int], number: signal.Signals = signal.SIGKILL) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _answers(address: str) -> bool:

@@ -23,7 +23,7 @@ import typer
 from PIL import Image
 
 from benchmarks.core_time import core_seconds
-from tests.e2e.service_process import ROOT, running_service
+from tests.harness.service_process import ROOT, running_service
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,8 @@ def write_images(folder: Path, count: int, side: int, seed: int) -> None:
 
 def by_b2s(url: str, folder: Path, kind: str) -> None:
     """Denoise the folder with one `b2s denoise`."""
-    environment = {**os.environ, "B2S_URL": url, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "client", "denoise", kind, "-o", f"{kind}-out"]
+    environment = {**os.environ, "B2S_URL": url, "PYTHONPATH": str(ROOT / "client" / "src")}
+    command = [sys.executable, "-m", "b2s_client", "denoise", kind, "-o", f"{kind}-out"]
     subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
 
 

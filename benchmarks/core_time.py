@@ -9,7 +9,7 @@ ROLES = {
     "-m worker denoise": "worker",
     "-m worker finetune": "finetune",
     "spawn_main": "pool",  # Celery's children: decode, network, report, encode
-    "images.guest": "decoder",
+    "images.forkserver": "decoder",  # helpers have their parent's command line
     "-m courier": "courier",
     "redis-server": "redis",
     "-m launch": "supervisor",
@@ -28,4 +28,6 @@ def core_seconds(pid: int) -> Counter[str]:
             continue  # ended meanwhile
         role = next((role for part, role in ROLES.items() if part in command), "other")
         found[role] += times.user + times.system
+        if role == "decoder":  # a helper lives for one file
+            found[role] += times.children_user + times.children_system
     return found

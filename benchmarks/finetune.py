@@ -4,6 +4,7 @@
     python -m benchmarks.finetune --data DIR --set out-of-range --minutes 15
     python -m benchmarks.finetune --data DIR --set w2s-1 --control           # what clean targets would give
     python -m benchmarks.finetune --data DIR --set in-range --minutes 3      # the base is as good as can be: no gain
+    python -m benchmarks.finetune --data DIR --set w2s-0 --minutes 2 --method blind2sound --from-scratch
 
 `w2s-C`: channel C of DIR/real/w2s, trained on the first 15 noisy fields, tested on the last 5 by affine-fitted PSNR
 against the mean of 400 frames. `out-of-range`: 60 images of DIR/clean/bsds432 with noise of α = 0.15, σ = 0.05 drawn
@@ -18,7 +19,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +28,17 @@ import tifffile
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
-from model import normalise, objectives
-from model.config import ObjectiveConfig, TrainConfig, estimator_preset
-from model.denoiser import Denoiser
-from model.estimator import NoiseEstimator
-from model.evaluate import fit_affine, psnr
-from model.finetune import FineTuneConfig, FineTuner
-from model.networks import DenoiserNetwork
-from model.noise import LEVELS, PoissonGaussian
-from model.normalise import Normalisation
-from model.objectives import Batch, Objective
-from model.trainer import Trainer
+from lab.evaluate import fit_affine, psnr
+from model.arrays import normalise
+from model.arrays.normalise import Normalisation
+from model.config import ObjectiveConfig, TrainConfig
+from model.finetuning.finetune import FineTuneConfig, FineTuner
+from model.inference.denoiser import Denoiser
+from model.networks.unets import DenoiserNetwork
+from model.noise.poisson_gaussian import LEVELS, PoissonGaussian
+from model.training.sampler import CropSampler, Pairs
+from model.training.trainer import Trainer
 
 Floats = NDArray[np.float32]
 Score = Callable[[Denoiser], list[float]]
@@ -62,24 +61,20 @@ class Case:
     level: PoissonGaussian | None = None
 
 
-@dataclass
-class Control:
-    """N2C as a training objective that takes `Case.clean`, normalised by `scaling`."""
+@dataclass(frozen=True)
+class CleanTargets:
+    """Crops of `Case.clean`, normalised by `scaling`, with the targets that they hold or by a noise drawn anew."""
 
+    crops: CropSampler
     level: PoissonGaussian | None
     scaling: Normalisation
-    needs_clean: bool = False
-    supervised: Objective = field(default_factory=lambda: objectives.build(ObjectiveConfig("n2c")))
 
-    def __call__(
-        self, denoiser: DenoiserNetwork, estimator: NoiseEstimator | None, batch: Batch
-    ) -> tuple[Tensor, dict[str, float]]:
-        noisy, clean = batch.noisy[:, :1], batch.noisy[:, -1:]
+    def draw(self, count: int, rng: np.random.Generator) -> Pairs:
+        crops, indices = self.crops.draw(count, rng)
+        noisy, clean = crops[:, :1], crops[:, -1:]
         if self.level is not None:
-            rng = np.random.default_rng(batch.generator.initial_seed())
-            file_units = clean.numpy() * self.scaling.scale + self.scaling.offset
-            noisy = torch.from_numpy(self.scaling.to_unit(self.level.add(file_units, rng)))
-        return self.supervised(denoiser, estimator, replace(batch, noisy=noisy.contiguous(), clean=clean.contiguous()))
+            noisy = self.scaling.to_unit(self.level.add(clean * self.scaling.scale + self.scaling.offset, rng))
+        return Pairs(np.ascontiguousarray(noisy), np.ascontiguousarray(clean), indices)
 
 
 def w2s(data: Path, channel: int) -> Case:
@@ -129,6 +124,9 @@ def main() -> None:
     parser.add_argument("--set", required=True)
     parser.add_argument("--base", default="base-gray")
     parser.add_argument("--minutes", type=float, default=15.0)
+    parser.add_argument("--steps", type=int, help="in the place of minutes, for a machine that other work shares")
+    parser.add_argument("--method", default="auto")
+    parser.add_argument("--from-scratch", action="store_true")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--every", type=float, default=2.0, help="minutes between two looks at the truth")
     parser.add_argument("--images", type=int, help="train on the first so many alone")
@@ -145,7 +143,10 @@ def main() -> None:
 
 def fine_tune(case: Case, options: argparse.Namespace) -> None:
     """As the service trains; looks at the truth now and then, which the training does not."""
-    config = FineTuneConfig(options.base, 1, max_minutes=options.minutes, threads=options.threads)
+    config = FineTuneConfig(
+        options.base, 1, max_minutes=None if options.steps else options.minutes, max_steps=options.steps,
+        threads=options.threads, method=options.method, from_scratch=options.from_scratch,
+    )  # fmt: skip
     tuner = FineTuner(config, case.training)
     base = case.score(tuner.base)
     print(f"{options.set}: base {np.mean(base):.2f} dB; {len(case.training)} noisy images; "
@@ -162,7 +163,7 @@ def fine_tune(case: Case, options: argparse.Namespace) -> None:
     result = tuner.run(on_point=look)
     final = tuner.best_network()
     _tell(tuner.trainer.elapsed / 60, tuner.best_step, case.score(tuned_denoiser(tuner, final)), base)
-    print(json.dumps({"promoted": result.promoted, "scores": result.scores}), flush=True)
+    print(json.dumps({"promoted": result.promoted, "scores": result.scores, "learning": result.learning}), flush=True)
 
 
 def control(case: Case, options: argparse.Namespace) -> None:
@@ -170,13 +171,13 @@ def control(case: Case, options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     base = Denoiser.load(options.base, device="cpu")
     config = TrainConfig(
-        network=base.network.config, estimator=estimator_preset("fast", base.channels),
-        objective=ObjectiveConfig("n2c"), minutes=options.minutes, batch=4, crop=96, lr=1e-4, warmup_steps=50, ema=0.99,
+        network=base.network.config, objective=ObjectiveConfig("n2c"), minutes=options.minutes,
+        batch=4, crop=96, lr=1e-4, warmup_steps=50, ema=0.99,
     )  # fmt: skip
     scaling = normalise.choose(np.concatenate([image.ravel() for image in case.training]), "auto")
     own = {"normalisation": scaling.to_dict() | {"dtype": str(case.training[0].dtype)}}
-    trainer = Trainer(config, case.clean, start_from=base.network, scaling=scaling)
-    trainer.objective = Control(case.level, scaling)
+    crops = CropSampler(case.clean, config.crop, scaling=scaling)
+    trainer = Trainer(config, CleanTargets(crops, case.level, scaling), start_from=base.network)
     before = case.score(base)
     looked = 0.0
     while not trainer.done:

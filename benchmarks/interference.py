@@ -25,7 +25,7 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from tests.e2e.service_process import running_service
+from tests.harness.service_process import running_service
 
 SIDE = 512
 

@@ -21,7 +21,7 @@ from sqlalchemy import func, select
 
 from benchmarks.chaos import Chaos, Store
 from store.schema import jobs
-from tests.integration.cluster import ROOT
+from tests.harness.cluster import ROOT
 
 
 def main(

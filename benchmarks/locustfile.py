@@ -10,7 +10,7 @@ import gevent
 from locust import FastHttpUser, between, task
 from locust.env import Environment
 
-from tests.worker.images_of import noisy, png
+from tests.harness.images_of import noisy, png
 
 IMAGES = [png(noisy(64, 64, seed=seed)) for seed in range(4)]
 ADDRESSES = os.environ["B2S_LOAD_ADDRESSES"].split(",")

@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from model.denoiser import Denoiser
+from model.inference.denoiser import Denoiser
 
 
 def main() -> None:

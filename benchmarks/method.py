@@ -10,19 +10,22 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
-from model.config import ObjectiveConfig, TrainConfig, estimator_preset, network_preset
-from model.data import image_files, read_pixels, read_training_set
-from model.denoiser import Denoiser
-from model.evaluate import SEED, against_clean
-from model.noise import LEVELS
-from model.session import train_in_folder
-from model.trainer import StepStats, Trainer
+from lab.evaluate import SEED, against_clean
+from lab.files import image_files, page
+from lab.run_folder import train_in_folder
+from lab.training_set import read_training_set
+from model.config import TrainConfig, network_preset, objective_preset
+from model.inference.denoiser import Denoiser
+from model.noise.poisson_gaussian import LEVELS
+from model.training import sampler
+from model.training.trainer import StepStats, Trainer
 
 OBJECTIVES = ("blind2unblind", "blind2sound")
 
@@ -46,9 +49,8 @@ def train_config(options: argparse.Namespace, objective: str, level: str, phases
     """The run of one objective; what the command line does not say is the same for all."""
     return TrainConfig(
         network=network_preset(options.preset, 1, residual=False),
-        estimator=estimator_preset(options.preset, 1),
-        objective=ObjectiveConfig(
-            objective, phases=phases, beta=options.beta,
+        objective=replace(
+            objective_preset(options.preset, objective), phases=phases, beta=options.beta,
             visibility_start=options.visibility[0], visibility_end=options.visibility[1],
             visibility_knee=options.knee, regulariser=options.regulariser, risk=options.risk,
         ),
@@ -67,7 +69,10 @@ def train(options: argparse.Namespace, objective: str, level: str) -> Path:
             print(folder.name, json.dumps(stats.to_dict()), flush=True)
 
     if not train_in_folder(
-        Trainer(config, images), folder, card={"trained_by": objective, "noise": level}, on_step=show
+        Trainer(config, sampler.of_images(config, images)),
+        folder,
+        card={"trained_by": objective, "noise": level},
+        on_step=show,
     ):
         raise SystemExit(f"stopped; the same command goes on with {folder}")
     return folder
@@ -75,7 +80,7 @@ def train(options: argparse.Namespace, objective: str, level: str) -> Path:
 
 def picture(options: argparse.Namespace, level: str) -> None:
     """Noisy, both results and the clean image, and under them what each took out, stretched by 4 about gray."""
-    clean = read_pixels(image_files(options.data / "clean" / "set12")[0]).astype(np.float32) / 255
+    clean = page(image_files(options.data / "clean" / "set12")[0])[..., 0].astype(np.float32) / 255
     noisy = LEVELS[level].add(clean, np.random.RandomState(SEED))
     shown = [noisy]
     for objective in OBJECTIVES:

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import httpx
 import typer
 
-from tests.e2e.service_process import running_service
+from tests.harness.service_process import running_service
 
 HANG = 20.0
 EXAMPLE = Path(__file__).parents[1] / "examples" / "noisy.png"

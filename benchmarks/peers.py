@@ -34,11 +34,11 @@ from scipy.stats import poisson
 from skimage import restoration
 
 from benchmarks.finetune import Case, tuned_denoiser, w2s
-from model import normalise
-from model.denoiser import Denoiser
-from model.evaluate import against_clean, fit_affine
-from model.finetune import FineTuneConfig, FineTuner
-from model.noise import LEVELS
+from lab.evaluate import against_clean, fit_affine
+from model.arrays import normalise
+from model.finetuning.finetune import FineTuneConfig, FineTuner
+from model.inference.denoiser import Denoiser
+from model.noise.poisson_gaussian import LEVELS
 
 Floats = NDArray[np.float64]
 Way = Callable[[NDArray[Any]], NDArray[Any]]

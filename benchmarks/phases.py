@@ -15,10 +15,11 @@ from dataclasses import replace
 import torch
 
 from benchmarks.method import add_training_options, train_config
-from model.data import read_training_set
-from model.denoiser import Denoiser
-from model.evaluate import against_clean
-from model.trainer import Trainer
+from lab.evaluate import against_clean
+from lab.training_set import read_training_set
+from model.inference.denoiser import Denoiser
+from model.training import sampler
+from model.training.trainer import Trainer
 
 
 def main() -> None:
@@ -33,8 +34,11 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     images = read_training_set(options.data / "clean" / "train400", 1)
-    configs = [train_config(options, "blind2sound", options.level, phases) for phases in options.phases]
-    trainers = [Trainer(replace(config, steps=None, minutes=options.minutes), images) for config in configs]
+    configs = [
+        replace(train_config(options, "blind2sound", options.level, phases), steps=None, minutes=options.minutes)
+        for phases in options.phases
+    ]
+    trainers = [Trainer(config, sampler.of_images(config, images)) for config in configs]
     print(
         "| minutes |" + "".join(f" K = {k} |" for k in options.phases) + "\n|---|" + "---|" * len(trainers), flush=True
     )

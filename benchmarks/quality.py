@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from model.data import full_scale, image_files, read_pixels, to_channels
-from model.denoiser import Denoiser
-from model.evaluate import SEED, against_clean
-from model.noise import LEVELS
+from lab.evaluate import SEED, against_clean
+from lab.files import image_files, page
+from model.arrays.pixels import full_scale, to_channels
+from model.inference.denoiser import Denoiser
+from model.noise.poisson_gaussian import LEVELS
 
 LEVEL_NAMES = ("PG1", "PG2", "PG3")
 
@@ -33,7 +34,7 @@ def estimates(data: Path, folder: str) -> None:
     for name in LEVEL_NAMES:
         level, rng, found = LEVELS[name], np.random.RandomState(SEED), []
         for path in image_files(data / "clean" / folder):
-            pixels = to_channels(read_pixels(path), 1)[0]
+            pixels = to_channels(page(path), 1)[0]
             noisy = level.add(pixels.astype(np.float32) / np.float32(full_scale(pixels.dtype)), rng)
             report = denoiser.denoise_with_report(noisy, normalize="none")[1]
             assert report is not None

@@ -28,7 +28,7 @@ import typer
 from PIL import Image
 
 from benchmarks.core_time import core_seconds
-from tests.e2e.service_process import running_service
+from tests.harness.service_process import running_service
 
 SIDE = 512
 WARM_UP = 5

@@ -31,7 +31,7 @@ from benchmarks.soak_client import (
     pictures,
 )
 from store.job import JobState
-from worker.sweep import collect_orphans
+from worker.leftovers import collect_unnamed
 
 RESULT_HOURS = 0.05
 """So short that every job of the run has expired at its end, and its bytes with it."""
@@ -123,7 +123,7 @@ def _left_behind(chaos: Chaos, found: Findings) -> dict[str, int]:
         time.sleep(1.0)
     time.sleep(5.0)  # the last one may be under way
     jobs, blobs = chaos.cluster.jobs, chaos.cluster.blobs
-    collect_orphans(jobs, blobs, older_seconds=-60)  # of those who died between row and bytes
+    collect_unnamed(blobs, "jobs", jobs.known_keys, older_seconds=-60)  # of those who died between row and bytes
     rows = chaos.read(found.job_ids)
     return {
         "lost": len(found.job_ids) - len(rows),

@@ -13,12 +13,14 @@ from typing import Any
 
 import httpx
 
-from tests.worker.images_of import noisy, png
+from tests.harness.images_of import noisy, png
 
 SIZES = {"64": (64, 64, 8), "256": (256, 256, 5), "512": (512, 512, 2), "768x1024": (768, 1024, 1)}
 """Height, width and how often it is sent."""
 
 CANCELED_SHARE = 0.1
+PNG = b"\x89PNG\r\n\x1a\n"
+DRAWN_SHARE = 0.2  # of finished jobs of which a picture is asked for
 DELETED_SHARE = 0.3
 PATIENCE_SECONDS = 600.0
 TUNE_SETTINGS = {
@@ -116,6 +118,8 @@ class SoakClient(threading.Thread):
         assert hashlib.sha256(data).hexdigest() == picture.expected, f"{ended['id']} has other bytes"
         self._found.count("succeeded")
         self._found.took(picture.size, time.monotonic() - begin)
+        if self._rng.random() < DRAWN_SHARE:
+            self._look(ended)
         if self._rng.random() < DELETED_SHARE:
             self._ask("DELETE", ended["links"]["self"], 204)
             self._ask("GET", f"/jobs/{ended['id']}/result", 410)
@@ -134,6 +138,13 @@ class SoakClient(threading.Thread):
         data = [json.loads(line.removeprefix("data: ")) for line in stream.splitlines() if line.startswith("data: ")]
         finals = [event["state"] for event in data if event.get("state") in ("succeeded", "failed", "canceled")]
         assert finals == [job["state"]], f"{job['id']} ended as {finals}"
+
+    def _look(self, ended: dict[str, Any]) -> None:
+        """Have a picture drawn, unless the job's bytes have expired meanwhile."""
+        answer = self._ask("GET", ended["links"][self._rng.choice(("preview", "report_picture"))], 200, 410)
+        if answer.status_code == 200:
+            assert answer.content.startswith(PNG), f"a picture of {ended['id']} is none"
+            self._found.count("drawn")
 
     def _ask(self, method: str, path: str, *expected: int, **request: Any) -> httpx.Response:
         """Ask any gateway, again and again while one is away or says when to come back, as a good client does."""

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from benchmarks.resident import children
 from images.archive import ArchiveLimits
 from images.limits import Limits
-from model.finetune import FineTuneConfig, FineTuner
+from model.finetuning.finetune import FineTuneConfig, FineTuner
 from store.blobs import Blobs
 from store.training_file import TrainingFile
 from worker.training_set import Gathering

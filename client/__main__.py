@@ -1,6 +1,6 @@
-"""`python -m client`: the same as `b2s`."""
+"""`python -m client`: the former name of `python -m b2s_client`, and of `b2s`."""
 
-from .cli import main
+from b2s_client.cli import main
 
 if __name__ == "__main__":
     main()

@@ -16,6 +16,7 @@ from courier.sender import Sender
 from store.database import connect
 from store.errors import StoreError
 from store.logs import configure_logs
+from store.private import write_privately
 from store.settings import Settings, load_settings
 from store.webhooks import Webhooks
 
@@ -24,6 +25,7 @@ log = structlog.get_logger(__name__)
 
 def main() -> int:
     """Run until SIGTERM or SIGINT; the exit status."""
+    write_privately()
     try:
         settings = load_settings()
         configure_logs(settings)
@@ -32,7 +34,8 @@ def main() -> int:
         print(f"courier: {error}", file=sys.stderr)
         return 1
     lookups, metrics = Lookups(), CourierMetrics()
-    sender = Sender(lambda tenant: GuardedBackend(settings.webhook_private, lookups.of(tenant)))
+    private, ports = settings.webhook_private, settings.receivers_ports
+    sender = Sender(lambda tenant: GuardedBackend(private, lookups.of(tenant), ports=ports))
     _serve(metrics, settings)
     asyncio.run(_run(Courier(webhooks, sender, lookups, settings.job_days, metrics)))
     return 0

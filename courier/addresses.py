@@ -7,7 +7,7 @@ address (0x7f.1, 2130706433, ::ffff:127.0.0.1): what is judged is what the resol
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
@@ -21,6 +21,17 @@ NAT64 = ip_network("64:ff9b::/96")
 """IPv4 behind a NAT64 gateway (RFC 6052): global by its own number, whatever is inside."""
 
 
+NOT_PUBLIC = [
+    ip_network("168.63.129.16/32"),  # Azure's host: metadata and agents of the virtual machine, by a global address
+    ip_network("192.0.0.0/24"),  # IETF protocol assignments (RFC 6890); Python counts most of it as global
+    ip_network("192.88.99.0/24"),  # 6to4 relays, deprecated (RFC 7526)
+    ip_network("64:ff9b:1::/48"),  # IPv4 behind a local NAT64 (RFC 8215)
+    ip_network("3fff::/20"),  # documentation (RFC 9637)
+    ip_network("5f00::/16"),  # segment routing (RFC 9602)
+]
+"""What is nobody's receiver although Python, or older versions of it, count it as global."""
+
+
 class AddressRefused(Exception):
     """The receiver's name leads to an address that webhooks do not go to."""
 
@@ -30,6 +41,8 @@ def is_public(address: Address) -> bool:
     inner = _embedded(address)
     if inner is not None:
         return is_public(inner)
+    if any(address in network for network in NOT_PUBLIC):
+        return False
     if isinstance(address, IPv6Address) and address.is_site_local:
         return False  # fec0::/10: deprecated (RFC 3879), counted as global by Python, still private where it is in use
     return address.is_global and not address.is_multicast and not address.is_reserved
@@ -51,8 +64,15 @@ def _embedded(address: Address) -> IPv4Address | None:
 class GuardedBackend(httpcore.AsyncNetworkBackend):
     """httpcore's network, connecting to public addresses only. TLS still verifies the name, not the address."""
 
-    def __init__(self, private: bool, resolve: Resolve, network: httpcore.AsyncNetworkBackend | None = None) -> None:
-        """`private` lets everything through: for receivers inside one's own network."""
+    def __init__(
+        self,
+        private: bool,
+        resolve: Resolve,
+        network: httpcore.AsyncNetworkBackend | None = None,
+        ports: Collection[int] | None = None,
+    ) -> None:
+        """`private` lets every address through: for receivers inside one's own network; `ports` None: every port."""
+        self._ports = ports
         self._private = private
         self._resolve = resolve
         self._network = network or httpcore.AnyIOBackend()
@@ -68,9 +88,14 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         """Resolve once, judge, connect.
 
         Raises:
-            AddressRefused: any of the addresses is not public. One that is would be chosen by chance otherwise.
+            AddressRefused: any of the addresses is not public (one that is would be chosen by chance otherwise), or the
+                port is none that webhooks go to. The text does not tell where an inside name leads.
             httpcore.ConnectError: the name is unknown, or nobody answers.
         """
+        if self._ports is not None and port not in self._ports:
+            raise AddressRefused(
+                f"Webhooks do not go to port {port}. Use 443, or have the operator add the port to B2S_WEBHOOK_PORTS."
+            )
         try:
             addresses = await self._resolve(host, port)
         except OSError as error:
@@ -78,7 +103,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         for address in addresses:
             if not self._private and not is_public(ip_address(address.partition("%")[0])):
                 raise AddressRefused(
-                    f"{host} leads to {address}, which is not a public address. Use a receiver on the internet, or "
+                    f"{host} leads to what is not a public address. Use a receiver on the internet, or "
                     "have the operator set B2S_WEBHOOK_PRIVATE=1 where receivers are inside the own network."
                 )
         return await self._network.connect_tcp(addresses[0], port, timeout, local_address, socket_options)

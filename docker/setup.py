@@ -1,7 +1,8 @@
 """`python3 docker/setup.py [--gpu] [--site denoise.example.org] [--alert-webhook URL] [--alert-email ADDRESS …]`
 
-Makes the secrets that docker-compose.yml asks for: `.env` and `secrets/`, never over what is there. Only who is told of
-alerts can be changed later: run it again with `--alert-…`. Needs nothing but Python.
+Makes the secrets that docker-compose.yml asks for: `.env` and `secrets/`, never over what is there; to an older `.env`
+it adds those that are missing. Only who is told of alerts can be changed later: run it again with `--alert-…`. Needs
+nothing but Python.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import getpass
 import json
 import os
+import re
 import secrets
 import sys
 from collections.abc import Callable
@@ -18,15 +20,29 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 ROUTES = Path(__file__).parent / "alertmanager.json"
+SECRETS = (
+    "POSTGRES_PASSWORD",
+    "S3_ROOT_USER",
+    "S3_ROOT_PASSWORD",
+    "S3_ACCESS_KEY",
+    "S3_SECRET_KEY",
+    "GRAFANA_PASSWORD",
+)
+"""Hex: a value that began with a dash would be an option to `mc`."""
 NOBODY_IS_TOLD = "Alerts reach nobody yet: python3 docker/setup.py --alert-webhook URL (or --alert-email ADDRESS)"
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT, ask: Callable[[str], str] = getpass.getpass) -> int:
-    """Write the files; 1 if there are some already and no other receiver of alerts is named."""
+    """Write the files; 1 if there are some already, whole, and no other receiver of alerts is named."""
     chosen = _parser().parse_args(arguments)
     told = bool(chosen.alert_webhook or chosen.alert_email)
     if (root / ".env").exists() or (root / "secrets").exists():
+        added = _complete(root / ".env")
+        if added:
+            print(f"Added to .env: {', '.join(added)}. Next: docker compose up -d --build")
         if not told and (root / "secrets" / "alertmanager.yml").exists():
+            if added:
+                return 0
             print("There is an .env or secrets/ already: they are left as they are.", file=sys.stderr)
             return 1
         _write_alerts(root, chosen, ask)
@@ -63,11 +79,22 @@ def _values(chosen: argparse.Namespace) -> dict[str, str]:
     return {
         "B2S_SITE": chosen.site,
         "COMPOSE_PROFILES": "gpu" if chosen.gpu else "cpu",
-        **{
-            name: secrets.token_urlsafe(24)
-            for name in ("POSTGRES_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY", "GRAFANA_PASSWORD")
-        },
+        **{name: secrets.token_hex(24) for name in SECRETS},
     }
+
+
+def _complete(env: Path) -> list[str]:
+    """Add the secrets that an `.env` of an older version lacks; their names."""
+    text = env.read_text() if env.exists() else ""
+    missing = [name for name in SECRETS if not re.search(rf"^\s*(?:export\s+)?{name}=", text, re.MULTILINE)]
+    if missing and env.exists():
+        ended = text if text.endswith("\n") or not text else text + "\n"
+        lines = "".join(f"{name}={secrets.token_hex(24)}\n" for name in missing)
+        env.with_suffix(".new").unlink(missing_ok=True)
+        _write(env.with_suffix(".new"), ended + lines, mode=env.stat().st_mode & 0o777)
+        env.with_suffix(".new").replace(env)
+        return missing
+    return []
 
 
 def alerts(chosen: argparse.Namespace, ask: Callable[[str], str]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ while it is unpacked, since an archive's own numbers are the attacker's: bytes, 
 from __future__ import annotations
 
 import gzip
-import io
 import struct
 import tarfile
 import zipfile
@@ -16,29 +15,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
-from images.errors import ImageError
+from images.errors import ArchiveTooLarge, BrokenArchive, ImageError
 from images.limits import MIB
 from images.probe import sniff_archive
+from images.tar_stream import Entry, Forward, Readable
+from images.words import plain
+
+__all__ = ["ArchiveLimits", "ArchiveTooLarge", "BrokenArchive", "Member", "members", "unpack_here"]
 
 DIRECTORY_BYTES_A_FILE = 1024
 """Room for a name in a zip's directory. zipfile reads all of that into memory, some 8 bytes for each of it."""
 
-LARGEST_READ = 4 * MIB
-"""Nothing but a header made to fill memory asks for more at once: files are copied a megabyte at a time."""
+_END_RECORDS = 65_557 + 76 + 20
+"""A zip's end record with the longest comment, and those of zip64."""
 
+_ENTRY = b"PK\x01\x02"
 
-class BrokenArchive(ImageError):
-    """Not a zip or tar, damaged, or made to do harm."""
+_HEAD = 512
+_LONGEST_SHOWN = 200
 
-    code = "broken_archive"
-
-
-class ArchiveTooLarge(ImageError):
-    """It unpacks to more than is taken; the text names the setting."""
-
-    code = "archive_too_large"
+MORE_ENTRIES = 1000
+"""Folders and hidden files that an archive may have besides as many of them as there may be files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +57,16 @@ class ArchiveLimits:
                 f"The archive has more than {self.max_files:,} files, as many as B2S_MAX_SET_IMAGES allows. Split it."
             )
 
+    def check_entries(self, count: int) -> None:
+        """As `check_files`, for everything that an archive lists."""
+        if count > 2 * self.max_files + MORE_ENTRIES:
+            self.check_files(count)
+
+    @property
+    def directory_bytes(self) -> int:
+        """How long a zip's directory may be."""
+        return self.max_files * DIRECTORY_BYTES_A_FILE
+
     def check_bytes(self, size: int) -> None:
         if size > self.max_bytes:
             raise ArchiveTooLarge(
@@ -75,22 +84,20 @@ class Member:
     refused: str | None = None
 
 
-def unpack(source: Path, target: Path, limits: ArchiveLimits) -> Iterator[Member]:
-    """Each file of the archive at `source`, in order: its bytes lie at `target` until the next one is asked for.
+def unpack_here(source: Path, target: Path, limits: ArchiveLimits) -> Iterator[Member]:
+    """As `images.unpack.unpack`, in this process: for archives one trusts."""
+    with source.open("rb") as file, target.open("wb", buffering=0) as out:
+        yield from members(file, out, limits)
 
-    Folders and hidden files (`.DS_Store`, `__MACOSX/…`) are passed over in silence.
 
-    Raises:
-        BrokenArchive, ArchiveTooLarge: no further member can be had.
-    """
-    with source.open("rb") as file:
-        kind = sniff_archive(file.read(512))
-        file.seek(0)
-        if kind is None:
-            raise BrokenArchive("This is not a zip, tar or tar.gz archive.")
-        members = _zip(file, target, limits) if kind == "zip" else _tar(file, kind, target, limits)
-        with _translated():
-            yield from members
+def members(file: IO[bytes], out: IO[bytes], limits: ArchiveLimits) -> Iterator[Member]:
+    """As `unpack_here`, of open files; `out` begins anew with each member and must not be buffered."""
+    kind = sniff_archive(file.read(_HEAD))
+    file.seek(0)
+    if kind is None:
+        raise BrokenArchive("This is not a zip, tar or tar.gz archive.")
+    with _translated():
+        yield from _zip(file, out, limits) if kind == "zip" else _tar(file, kind, out, limits)
 
 
 @contextmanager
@@ -99,7 +106,7 @@ def _translated() -> Iterator[None]:
         yield
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, struct.error) as error:
         raise BrokenArchive("The archive is damaged or cut off; make it anew.") from error
-    except (ValueError, OverflowError, NotImplementedError, UnicodeError) as error:
+    except (ValueError, ArithmeticError, LookupError, RuntimeError, TypeError, AttributeError) as error:
         if isinstance(error, ImageError):
             raise
         raise BrokenArchive("The archive says things about itself that cannot be true; make it anew.") from error
@@ -108,11 +115,11 @@ def _translated() -> Iterator[None]:
 # ---- zip -------------------------------------------------------------------------------------------------------------
 
 
-def _zip(file: IO[bytes], target: Path, limits: ArchiveLimits) -> Iterator[Member]:
-    if _directory_bytes(file) > limits.max_files * DIRECTORY_BYTES_A_FILE:
-        limits.check_files(limits.max_files + 1)
+def _zip(file: IO[bytes], out: IO[bytes], limits: ArchiveLimits) -> Iterator[Member]:
     total = 0
-    with zipfile.ZipFile(file) as archive:
+    source = _Directory(file, limits)
+    with zipfile.ZipFile(source) as archive:
+        source.known = True
         entries = [entry for entry in archive.infolist() if not entry.is_dir()]
         limits.check_files(len(entries))
         for entry in entries:
@@ -120,20 +127,22 @@ def _zip(file: IO[bytes], target: Path, limits: ArchiveLimits) -> Iterator[Membe
                 continue
             reason = _zip_refusal(entry)
             if reason is None:
-                reason, size = _copy_zip(archive, entry, target, limits)
+                reason, size = _copy_zip(archive, entry, out, limits)
                 total += size
                 limits.check_bytes(total)
             yield Member(_shown(entry.filename), 0 if reason else size, reason)
 
 
 def _copy_zip(
-    archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, limits: ArchiveLimits
+    archive: zipfile.ZipFile, entry: zipfile.ZipInfo, out: IO[bytes], limits: ArchiveLimits
 ) -> tuple[str | None, int]:
     """(why not, bytes unpacked). One damaged member leaves the others readable."""
     try:
         with archive.open(entry) as member:
-            return _copy(member, target, limits)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError):
+            return _copy(member, out, limits)
+    except (ImageError, MemoryError, OSError):
+        raise
+    except Exception:  # of zipfile, which has a dozen kinds for what may be wrong with a member
         return "it is damaged inside the archive", 0
 
 
@@ -148,100 +157,85 @@ def _zip_refusal(entry: zipfile.ZipInfo) -> str | None:
     return _name_refusal(entry.filename)
 
 
-def _directory_bytes(file: IO[bytes]) -> int:
-    """Size of a zip's central directory as its end record says (APPNOTE 4.3.16; 4.3.14 for zip64)."""
-    size = file.seek(0, io.SEEK_END)
-    tail_start = max(0, size - 65_557)  # the record, behind it a comment of up to 65,535 bytes
-    file.seek(tail_start)
-    tail = file.read()
-    file.seek(0)
-    at = tail.rfind(b"PK\x05\x06")
-    if at < 0 or len(tail) < at + 22:
-        raise BrokenArchive("The zip is cut off: its directory is missing. Send it again.")
-    (directory,) = struct.unpack_from("<L", tail, at + 12)
-    if directory == 0xFFFFFFFF:
-        wide = tail.rfind(b"PK\x06\x06", 0, at)
-        if wide < 0:
-            raise BrokenArchive("The zip is damaged: its directory is missing. Make it anew.")
-        (directory,) = struct.unpack_from("<Q", tail, wide + 40)
-    return int(directory)
+class _Directory:
+    """A zip as zipfile reads it. Whatever the end records say: its directory is bounded where it is read, at once.
+
+    zipfile believes a zip64 record in front of the end record even if that one has no need of it (APPNOTE 4.3.14 to
+    4.3.16), and makes an object of every entry before anybody can ask how many there are.
+    """
+
+    def __init__(self, file: IO[bytes], limits: ArchiveLimits) -> None:
+        self._file = file
+        self._limits = limits
+        self.known = False
+        self.seekable = file.seekable
+        self.seek = file.seek
+        self.tell = file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        if self.known:  # the directory, that is: now come the files
+            return self._file.read(size)
+        if size < 0:  # the end records and what follows them: zipfile has gone to their place
+            size = _END_RECORDS
+        if size > max(self._limits.directory_bytes, _END_RECORDS):
+            self._limits.check_files(self._limits.max_files + 1)
+        data = self._file.read(size)
+        self._limits.check_entries(data.count(_ENTRY))
+        return data
 
 
 # ---- tar -------------------------------------------------------------------------------------------------------------
 
 
-def _tar(file: IO[bytes], kind: str, target: Path, limits: ArchiveLimits) -> Iterator[Member]:
-    stream: _Readable = file if kind == "tar" else gzip.GzipFile(fileobj=file)
-    forward = _Forward(stream, limits)
-    files = 0
-    with tarfile.TarFile(fileobj=forward, mode="r") as archive:  # type: ignore[arg-type]  # reads, seeks and tells
+def _tar(file: IO[bytes], kind: str, out: IO[bytes], limits: ArchiveLimits) -> Iterator[Member]:
+    stream: Readable = file if kind == "tar" else gzip.GzipFile(fileobj=file)
+    headers = 1024 * limits.max_files
+    forward = Forward(stream, lambda position: limits.check_bytes(position - headers))
+    files = entries = 0
+    with tarfile.TarFile(fileobj=forward, mode="r", tarinfo=Entry) as archive:  # type: ignore[arg-type]  # see Forward
         while (entry := archive.next()) is not None:
             archive.members = []  # type: ignore[attr-defined]  # it would remember every one of a million
+            entries += 1
             files += not entry.isdir()
             limits.check_files(files)
+            limits.check_entries(entries)
+            sparse = forward.sparse
             if entry.isdir() or _hidden(entry.name):
+                forward.begin_member()
                 continue
-            reason = _tar_refusal(entry)
+            forward.begin_data()
+            reason = _tar_refusal(entry, sparse)
             size = 0
             if reason is None and (member := archive.extractfile(entry)) is not None:
-                reason, size = _copy(member, target, limits)
+                reason, size = _copy(member, out, limits)
+            forward.begin_member()
             yield Member(_shown(entry.name), size, reason)
 
 
-def _tar_refusal(entry: tarfile.TarInfo) -> str | None:
-    if not entry.isreg() or entry.issparse():
+def _tar_refusal(entry: tarfile.TarInfo, sparse: bool) -> str | None:
+    if not entry.isreg() or entry.issparse() or sparse:
         return "it is a link, a device or a sparse file, not a plain one"
     return _name_refusal(entry.name)
-
-
-class _Readable(Protocol):
-    def read(self, size: int, /) -> bytes: ...
-
-
-class _Forward:
-    """A stream that only goes forward, as tarfile wants it: no large read, no more bytes in all than the limits say."""
-
-    def __init__(self, stream: _Readable, limits: ArchiveLimits) -> None:
-        self._stream = stream
-        self._limits = limits
-        self._position = 0
-
-    def read(self, size: int) -> bytes:
-        if size > LARGEST_READ:
-            raise BrokenArchive("The archive has a header that would fill the memory: it is built to do harm.")
-        data = self._stream.read(size)
-        self._position += len(data)
-        headers = 1024 * self._limits.max_files
-        self._limits.check_bytes(self._position - headers)
-        return data
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, position: int) -> int:
-        if position < self._position:
-            raise BrokenArchive("The archive leads back into itself: it is damaged or built to do harm.")
-        while self._position < position:
-            if not self.read(min(position - self._position, MIB)):
-                break
-        return self._position
 
 
 # ---- both ------------------------------------------------------------------------------------------------------------
 
 
-def _copy(member: IO[bytes], target: Path, limits: ArchiveLimits) -> tuple[str | None, int]:
-    """Copy a member's bytes to `target`: (None, how many), or why not and how many were read."""
-    size = 0
-    with target.open("wb") as out:
-        while chunk := member.read(MIB):
-            size += len(chunk)
-            if size > limits.max_file_bytes:
-                return f"it has more than {limits.max_file_bytes:,} bytes (B2S_MAX_UPLOAD_BYTES)", size
-            out.write(chunk)
-    with target.open("rb") as copied:
-        if sniff_archive(copied.read(512)) is not None:
-            return "it is an archive inside of an archive; unpack it", size
+def _copy(member: IO[bytes], out: IO[bytes], limits: ArchiveLimits) -> tuple[str | None, int]:
+    """Copy a member's bytes to `out`: (None, how many), or why not and how many were read."""
+    head, size = b"", 0
+    out.seek(0)
+    out.truncate()
+    while chunk := member.read(MIB):
+        size += len(chunk)
+        if size > limits.max_file_bytes:
+            return f"it has more than {limits.max_file_bytes:,} bytes (B2S_MAX_UPLOAD_BYTES)", size
+        head += chunk[: _HEAD - len(head)]
+        left = memoryview(chunk)
+        while left:
+            left = left[out.write(left) :]
+    if sniff_archive(head) is not None:
+        return "it is an archive inside of an archive; unpack it", size
     return (None, size) if size else ("it is empty", 0)
 
 
@@ -258,5 +252,4 @@ def _hidden(name: str) -> bool:
 
 
 def _shown(name: str) -> str:
-    """The name as it may be shown: no control characters, not endlessly long."""
-    return "".join(letter if letter.isprintable() else "?" for letter in name)[:200]
+    return plain(name, _LONGEST_SHOWN)

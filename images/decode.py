@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 
@@ -11,26 +12,39 @@ import numpy as np
 from images.decoded import Decoded, Metadata
 from images.errors import BrokenImage, ImageError
 from images.limits import Limits
+from images.mosaic_split import Mosaic, split
 from images.probe import DEFAULT_LIMITS, probe
 from images.source import Input, Source
 from images.working_stack import Allocate
 
-__all__ = ["Decoded", "Metadata", "decode", "decode_here"]
+__all__ = ["Decoded", "Metadata", "Mosaic", "decode", "decode_here", "decode_stored"]
 
 
-def decode(data: Input, limits: Limits = DEFAULT_LIMITS) -> Decoded:
-    """The image in `data` (bytes, or a path): probed, checked against `limits`, then decoded in a helper process.
+def decode(
+    data: Input,
+    limits: Limits = DEFAULT_LIMITS,
+    mosaic: Mosaic = "auto",
+    check: Callable[[], None] = lambda: None,
+) -> Decoded:
+    """The image in `data` (see `Input`): probed, checked against `limits`, then decoded in a helper process.
 
     Returns pixels (N, H, W, C) uint8, uint16 or float32 without alpha; pixels lie as stored, so an orientation tag
-    goes on to be a tag. Raises `ImageError` and nothing else, whatever the file holds.
+    goes on to be a tag. A colour mosaic becomes four planes, see `images.mosaic_split.split`. Raises `ImageError` and
+    nothing else, whatever the file holds; `DecoderKilled` if the system keeps ending the helper. `check` is called now
+    and then while the helper works, and stops it by raising.
     """
     from images.sandbox import shared
 
-    return shared().decode(data, limits)
+    return split(shared().decode(data, limits, check), mosaic)
 
 
-def decode_here(data: Input, limits: Limits = DEFAULT_LIMITS, allocate: Allocate = np.empty) -> Decoded:
-    """As `decode`, in this process: for files one trusts, and for the helper itself.
+def decode_here(data: Input, limits: Limits = DEFAULT_LIMITS, mosaic: Mosaic = "auto") -> Decoded:
+    """As `decode`, in this process: for files one trusts."""
+    return split(decode_stored(data, limits), mosaic)
+
+
+def decode_stored(data: Input, limits: Limits = DEFAULT_LIMITS, allocate: Allocate = np.empty) -> Decoded:
+    """As `decode_here`, but a mosaic stays the one channel that it is in the file; for the helper.
 
     `allocate(shape, dtype)` makes the array that large stacks are read into.
     """

@@ -9,10 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from images import exif as exif_block
+from images import mosaic
 from images.info import ImageInfo
+from images.units import STORED, Units
 
 Array = NDArray[Any]
 Keep = Literal["keep", "safe", "none"]
+Dtype = Literal["float32"]
+_MARKS_BY_HEADER = ("fits", "dicom")
+"""Formats whose mark for "no data" is a stored number, which the header of float32 samples has no place for."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,11 @@ class Decoded:
     `restore` brings pixels back to the file's own sample type where that is none of the three. `significant_bits` are
     those of an integer sample where they are fewer than its type has (12 in 16), else None. `no_data` is the range of
     samples that the file declares to hold none, in its own type. `page_channels` is the channel of each page where
-    pages are channels of a microscope.
+    pages are channels of a microscope, `page_series` the series of each where the file says which pages follow each
+    other in time or depth (`series` has it for every file). `pattern` names the colours of a 2 x 2 filter mosaic that
+    the file declares; where `sites` is set, pixels are the four planes of such a mosaic and `info` and `alpha` speak
+    of the mosaic.
+    `units` are what the file says that its samples measure.
     """
 
     pixels: Array
@@ -64,6 +73,10 @@ class Decoded:
     significant_bits: int | None = None
     no_data: tuple[float, float] | None = None
     page_channels: tuple[int, ...] | None = None
+    page_series: tuple[int, ...] | None = None
+    pattern: str = ""
+    sites: mosaic.Sites | None = None
+    units: Units = STORED
 
     @property
     def top(self) -> float | None:
@@ -76,25 +89,43 @@ class Decoded:
         return top(np.dtype(self.info.dtype), self.significant_bits)
 
     @property
+    def series(self) -> tuple[int, ...]:
+        """The series of frames of each page: as the file says, else pages of one channel follow each other."""
+        return self.page_series or self.page_channels or (0,) * len(self.pixels)
+
+    @property
     def shift(self) -> int:
         """What was added to the file's samples to make `pixels`: those are never negative."""
         from images.samples import shift
 
         return shift(np.dtype(self.info.dtype))
 
-    def restore(self, pixels: Array, page: int | None = None) -> Array:
-        """Pixels in the file's sample type, within its significant bits.
+    def missing(self, index: int, page: Array) -> NDArray[np.bool_] | None:
+        """Where the file says that page number `index` (H, W, C) holds no data: NaN, infinities, its `no_data`."""
+        from images.samples import without_data
+
+        return None if self.exact is None else without_data(self.exact[index], self.no_data)
+
+    def restore(self, pixels: Array, page: int | None = None, dtype: Dtype | None = None) -> Array:
+        """Pixels (N, H, W, C) in the file's sample type, within its significant bits; planes of a mosaic joined.
 
         Samples that the model left alone come back bit-exact, as do those that hold no data.
 
-        With `page`, `pixels` are (1, H, W, C), that page alone.
+        With `page`, `pixels` are (1, H, W, C), that page alone. As `dtype` float32 (the one that is given by name), in
+        the units of the file's values, and no rounding takes place.
         """
-        from images.samples import from_working
+        from images.samples import as_floats, from_working
 
         which = slice(None) if page is None else slice(page, page + 1)
         exact = None if self.exact is None else self.exact[which]
-        dtype = np.dtype(self.info.dtype)
-        return from_working(pixels, dtype, self.pixels[which], exact, self.significant_bits, self.no_data)
+        own, before = np.dtype(self.info.dtype), self.pixels[which]
+        if dtype is None:
+            stored = from_working(pixels, own, before, exact, self.significant_bits, self.no_data)
+        else:
+            stored = as_floats(
+                pixels, own, before, exact, self.units, self.no_data, self.info.format not in _MARKS_BY_HEADER
+            )
+        return stored if self.sites is None else mosaic.joined(stored, self.sites)
 
 
 @dataclass(frozen=True)

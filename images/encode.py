@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from importlib import import_module
 from io import BytesIO
 from typing import IO, Any
@@ -13,44 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from images import scratch
-from images.decoded import Decoded, Encoded, Keep
+from images.decoded import Decoded, Dtype, Encoded, Keep
 from images.errors import ImageError, UnsupportedFormat
-from images.info import EXTENSIONS, MEDIA_TYPES
+from images.formats import FORMATS
+from images.info import ImageInfo
+from images.writable import require_writable
 
-__all__ = ["Encoded", "encode", "encode_to"]
+__all__ = ["Encoded", "encode", "encode_to", "lost"]
 
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Container:
-    """What a format can hold. `samples` counts alpha in; `codec` names the module that writes it."""
-
-    dtypes: frozenset[str]
-    samples: frozenset[int]
-    frames: bool
-
-
-_EIGHT = frozenset({"uint8"})
-_TIFF_TYPES = frozenset(
-    {"uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float16", "float32", "float64"}
-)
-_DEFAULTS = {"gif": "png", "raw": "dng"}  # read here, but written as what can hold the result
-_PAGED = ("tiff", "npy", "fits")  # written page by page
-_NEVER_CMYK = ("png", "webp", "bmp", "avif", "heic")  # four samples are RGBA there
-CONTAINERS = {
-    "png": Container(frozenset({"uint8", "uint16"}), frozenset({1, 2, 3, 4}), True),
-    "jpeg": Container(_EIGHT, frozenset({1, 3, 4}), False),
-    "webp": Container(_EIGHT, frozenset({3, 4}), True),
-    "avif": Container(_EIGHT, frozenset({3, 4}), False),
-    "heic": Container(frozenset({"uint8", "uint16"}), frozenset({1, 3, 4}), False),
-    "npy": Container(_TIFF_TYPES, frozenset(range(1, 65)), True),
-    "dicom": Container(_TIFF_TYPES, frozenset({1, 3}), True),
-    "dng": Container(frozenset({"uint16"}), frozenset({4}), False),
-    "fits": Container(_TIFF_TYPES, frozenset({1}), True),
-    "bmp": Container(_EIGHT, frozenset({1, 3, 4}), False),
-    "tiff": Container(_TIFF_TYPES, frozenset(range(1, 65)), True),
-}
 
 
 def encode(
@@ -59,29 +30,32 @@ def encode(
     output_format: str | None = None,
     metadata: Keep = "keep",
     note: str | None = None,
+    output_dtype: Dtype | None = None,
 ) -> Encoded:
     """`pixels` (N, H, W, C), same shape and dtype as `decoded.pixels`, as a file of `output_format`.
+
+    With `output_dtype` the file holds samples of that type, and pixels may be float32 that were never rounded.
 
     The default is the format that came in. `metadata`: `keep` all, `safe` drops places (GPS), `none` keeps only colour
     profile and orientation. `note` (see `images.note.compose`) is written where the format has a place for it.
     Raises `UnsupportedFormat` if the format cannot hold the image without loss of depth, channels or frames.
     """
-    if pixels.shape != decoded.pixels.shape or pixels.dtype != decoded.pixels.dtype:
+    types = (decoded.pixels.dtype,) if output_dtype is None else (decoded.pixels.dtype, np.float32)
+    if pixels.shape != decoded.pixels.shape or pixels.dtype not in types:
         raise ValueError(
             f"pixels are {pixels.shape} {pixels.dtype}; "
             f"the decoded image is {decoded.pixels.shape} {decoded.pixels.dtype}"
         )
-    target = output_format or _default(decoded)
-    if target not in CONTAINERS:
-        raise UnsupportedFormat(f"{target!r} cannot be written; choose one of {', '.join(sorted(CONTAINERS))}.")
-    stored = _stored(decoded, pixels)
-    _check(target, stored, decoded)
+    target = output_format or decoded.info.result_format
+    require_writable(decoded.info, target, metadata, output_dtype=output_dtype)
+    row = FORMATS[target]
+    stored = _stored(decoded, pixels, output_dtype)
     codec = import_module(f"images.codecs.{target}")
-    about = decoded.metadata.kept(metadata), decoded.info, note
+    about = decoded.metadata.kept(metadata), _written(decoded, output_dtype), note
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            data = _in_memory(codec.write, stored, *about) if target in _PAGED else codec.encode(stored, *about)
+            data = _in_memory(codec.write, stored, *about) if row.paged else codec.encode(stored, *about)
     except (ImageError, MemoryError):
         raise
     except Exception as error:  # what was carried over from the file is as odd as the file was
@@ -89,7 +63,29 @@ def encode(
             f"The result cannot be written as {target.upper()} with this file's metadata; "
             "try metadata=none or another output_format."
         ) from error
-    return Encoded(data, MEDIA_TYPES[target], EXTENSIONS[target])
+    return Encoded(data, row.media_type, row.extension)
+
+
+def _written(decoded: Decoded, output_dtype: Dtype | None) -> ImageInfo:
+    return decoded.info if output_dtype is None else replace(decoded.info, dtype=output_dtype)
+
+
+def lost(
+    decoded: Decoded,
+    output_format: str | None = None,
+    metadata: Keep = "keep",
+    output_dtype: Dtype | None = None,
+) -> tuple[str, ...]:
+    """Warnings about what the file has and a result with these options has not, beyond what they say themselves."""
+    if decoded.info.format != "tiff":
+        return ()
+    codec = import_module("images.codecs.tiff")
+    target = output_format or decoded.info.result_format
+    same = output_dtype in (None, decoded.info.dtype)
+    warning: tuple[str, ...] = codec.lost(
+        decoded.metadata, decoded.metadata.kept(metadata), decoded.info, target if same else ""
+    )
+    return warning
 
 
 def _in_memory(write: Callable[..., None], stored: Array, *about: object) -> bytes:
@@ -106,27 +102,29 @@ def encode_to(
     output_format: str | None = None,
     metadata: Keep = "keep",
     note: str | None = None,
+    output_dtype: Dtype | None = None,
 ) -> tuple[str, str]:
     """As `encode`, into an open file: (media type, extension). TIFF, NPY and FITS stacks go page by page.
 
     With `images.scratch` for the pixels and the file, a stack of any size passes through little memory.
     """
-    target = output_format or _default(decoded)
-    if target not in _PAGED or len(pixels) == 1:
-        encoded = encode(decoded, pixels, output_format, metadata, note)
+    target = output_format or decoded.info.result_format
+    if not FORMATS[target].paged or len(pixels) == 1:
+        encoded = encode(decoded, pixels, output_format, metadata, note, output_dtype)
         file.write(encoded.data)
         return encoded.media_type, encoded.extension
-    _check(target, decoded.restore(pixels[:1], page=0), decoded)
+    require_writable(decoded.info, target, metadata, output_dtype=output_dtype)
     module = import_module(f"images.codecs.{target}")
-    size = decoded.info.decoded_bytes
-    module.write(file, _pages(decoded, pixels), size, decoded.metadata.kept(metadata), decoded.info, note)
-    return MEDIA_TYPES[target], EXTENSIONS[target]
+    info = _written(decoded, output_dtype)
+    pages = _pages(decoded, pixels, output_dtype)
+    module.write(file, pages, info.decoded_bytes, decoded.metadata.kept(metadata), info, note)
+    return FORMATS[target].media_type, FORMATS[target].extension
 
 
-def _pages(decoded: Decoded, pixels: Array) -> Iterator[Array]:
+def _pages(decoded: Decoded, pixels: Array, dtype: Dtype | None) -> Iterator[Array]:
     """(H, W, S) samples as the file holds them, one page after the other."""
     for index in range(len(pixels)):
-        page = decoded.restore(pixels[index : index + 1], page=index)[0]
+        page = decoded.restore(pixels[index : index + 1], index, dtype)[0]
         if decoded.alpha is not None:
             alpha = decoded.alpha[index][..., None].astype(page.dtype, copy=False)
             page = np.concatenate([page, alpha], axis=2)
@@ -134,36 +132,9 @@ def _pages(decoded: Decoded, pixels: Array) -> Iterator[Array]:
         scratch.release(pixels)
 
 
-def _default(decoded: Decoded) -> str:
-    """The format that came in, or the one that can hold what came in where that one is not written."""
-    name = decoded.info.format
-    if name == "avif" and decoded.info.dtype != "uint8":
-        return "png"
-    return _DEFAULTS.get(name, name)
-
-
-def _stored(decoded: Decoded, pixels: Array) -> Array:
+def _stored(decoded: Decoded, pixels: Array, dtype: Dtype | None) -> Array:
     """Samples as the file holds them: own dtype, alpha behind the colours."""
-    stored = decoded.restore(pixels)
+    stored = decoded.restore(pixels, dtype=dtype)
     if decoded.alpha is None:
         return stored
     return np.concatenate([stored, decoded.alpha[..., None].astype(stored.dtype, copy=False)], axis=3)
-
-
-def _check(target: str, stored: Array, decoded: Decoded) -> None:
-    """Refuse what the container would lose without a word."""
-    container = CONTAINERS[target]
-    frames, _, _, samples = stored.shape
-    name = target.upper()
-    if stored.dtype.name not in container.dtypes:
-        raise UnsupportedFormat(
-            f"{name} cannot hold {stored.dtype.name} samples; choose tiff, or leave output_format out."
-        )
-    if frames > 1 and not container.frames:
-        raise UnsupportedFormat(
-            f"{name} holds one image, this file has {frames}; choose tiff, or leave output_format out."
-        )
-    if target == "jpeg" and decoded.alpha is not None:
-        raise UnsupportedFormat("JPEG has no transparency; choose png, webp or tiff.")
-    if samples not in container.samples or (samples == 4 and decoded.info.channels == 4 and target in _NEVER_CMYK):
-        raise UnsupportedFormat(f"{name} cannot hold {samples} channels; choose tiff, or leave output_format out.")

@@ -3,7 +3,13 @@
     ImageError
     ├── UnsupportedFormat   not an image, or a kind of image that is not read or written here
     ├── BrokenImage         starts like an image, but is cut off, contradicts itself or crashes its decoder
-    └── ImageTooLarge       whole, but over a limit; the text names the limit and its value
+    ├── ImageTooLarge       whole, but over a limit; the text names the limit and its value
+    ├── BrokenArchive       no archive of images that is read here: damaged, or built to do harm
+    ├── ArchiveTooLarge     unpacks to more than is taken
+    ├── RegionOutside       the region asked for does not lie inside the image
+    └── RegionSplitsMosaic  or begins inside a block of a raw mosaic
+
+    DecoderKilled           no `ImageError`: the file may be well, but the system ended whoever read it
 
 Every message is safe to show to a stranger: no path, no traceback, no library's inner words.
 """
@@ -34,7 +40,35 @@ class BrokenImage(ImageError):
     code = "broken_image"
 
 
+class BrokenArchive(ImageError):
+    """Not a zip or tar, damaged, or made to do harm."""
+
+    code = "broken_archive"
+
+
+class ArchiveTooLarge(ImageError):
+    """It unpacks to more than is taken; the text names the setting."""
+
+    code = "archive_too_large"
+
+
 class ImageTooLarge(ImageError):
     """The file is over one of the limits of `images.limits.Limits`."""
 
     code = "image_too_large"
+
+
+class RegionOutside(ImageError):
+    """A region of interest that does not lie inside the image."""
+
+    code = "roi_outside_image"
+
+
+class RegionSplitsMosaic(ImageError):
+    """A region of interest that begins inside a block of a raw mosaic."""
+
+    code = "roi_splits_mosaic"
+
+
+class DecoderKilled(ChildProcessError):
+    """Somebody else ended the process that decoded the file, again and again: most often a system out of memory."""

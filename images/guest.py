@@ -1,7 +1,7 @@
-"""The process in which files are decoded: `python -m images.guest`, started and fed by `images.sandbox`.
+"""What a helper does: one file looked at and decoded, or one archive unpacked, for the other end of its channel.
 
-It owns nothing: its file, its place for pixels and its limits come over a socket with each request. Whatever a file
-does to a decoder (crash, hang, leak, a gigabyte out of a kilobyte) ends here and costs that one file an error.
+It owns nothing: its file, its place for pixels and its limits come over the channel. Whatever a file does to a decoder
+(crash, hang, leak, a gigabyte out of a kilobyte, a stranger's code) ends here and costs that one file an error.
 """
 
 from __future__ import annotations
@@ -11,17 +11,20 @@ import os
 import resource
 import socket
 import warnings
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from images import scratch
-from images.decode import decode_here
-from images.errors import BrokenImage, ImageError, ImageTooLarge
-from images.limits import MIB
-from images.messages import Place, Reply, Request, receive, send
+from images.archive import ArchiveTooLarge, members
+from images.decode import decode_stored
+from images.errors import BrokenArchive, BrokenImage, ImageError, ImageTooLarge
+from images.limits import BYTES_A_CPU_SECOND, MIB
+from images.messages import Next, Place, Reply, Request, Unpack, receive, send
+from images.probe import probe
+from images.warm import touch
 
 Array = NDArray[Any]
 
@@ -57,30 +60,32 @@ class SharedFile:
         return Place(self._maps[-1][0], data.shape, data.dtype.str)
 
 
-def _restrict(request: Request) -> None:
-    """Memory, CPU time and file size for this request, over what the process already uses."""
-    used = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * mmap.PAGESIZE
-    space = used + request.limits.memory_bytes + 5 * request.decoded_bytes + 3 * request.size
-    spent = resource.getrusage(resource.RUSAGE_SELF)
-    seconds = int(spent.ru_utime + spent.ru_stime) + 1 + request.cpu_seconds
-    files = 4 * request.decoded_bytes + request.limits.max_metadata_bytes + MIB
-    for what, soft in ((resource.RLIMIT_AS, space), (resource.RLIMIT_CPU, seconds), (resource.RLIMIT_FSIZE, files)):
-        hard = resource.getrlimit(what)[1]
-        resource.setrlimit(what, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+def serve(channel: socket.socket, used: int) -> None:
+    """Answer requests until the channel closes; `used` is the address space that this process began with, in bytes."""
+    warnings.simplefilter("ignore")
+    touch()
+    while True:
+        try:
+            request, descriptors = receive(channel, MIB)
+        except EOFError:
+            return
+        try:
+            if isinstance(request, Unpack):
+                _serve_members(channel, request, used, *descriptors)
+            else:
+                send(channel, _answer(request, used, *descriptors))
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
 
 
-def _input(descriptor: int, size: int) -> memoryview | Path:
-    """The file mapped; a large one as a path, to be read piece by piece, so that it never stands in memory."""
-    if size > scratch.LARGE:
-        return Path(f"/proc/self/fd/{descriptor}")
-    return memoryview(mmap.mmap(descriptor, size, access=mmap.ACCESS_READ))
-
-
-def _answer(request: Request, source: int, target: int) -> Reply:
-    _restrict(request)
-    shared = SharedFile(target)
+def _answer(request: Request, used: int, source: int, target: int | None = None) -> Reply:
+    _restrict_to(request, used)
     try:
-        decoded = decode_here(_input(source, request.size), request.limits, shared.empty)
+        if target is None:
+            return Reply(info=probe(_input(source, request.size), request.limits))
+        shared = SharedFile(target)
+        decoded = decode_stored(_input(source, request.size), request.limits, shared.empty)
         return Reply(
             info=decoded.info,
             metadata=decoded.metadata,
@@ -92,6 +97,9 @@ def _answer(request: Request, source: int, target: int) -> Reply:
             significant_bits=decoded.significant_bits,
             no_data=decoded.no_data,
             page_channels=decoded.page_channels,
+            page_series=decoded.page_series,
+            pattern=decoded.pattern,
+            units=decoded.units,
         )
     except ImageError as error:
         return Reply(error=(error.code, str(error)))
@@ -101,23 +109,63 @@ def _answer(request: Request, source: int, target: int) -> Reply:
         return Reply(error=(BrokenImage.code, "The file decodes to more than its header announces."))
 
 
-def main() -> None:
-    """Answer requests on the socket that is standard input, until it closes."""
-    channel = socket.socket(fileno=os.dup(0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
-    warnings.simplefilter("ignore")
-    while True:
-        try:
-            request, (source, target) = receive(channel, 1 << 20)
-        except EOFError:
-            return
-        try:
-            send(channel, _answer(request, source, target))
-        finally:
-            os.close(source)
-            os.close(target)
+def _input(descriptor: int, size: int) -> memoryview | int:
+    """The file mapped; a large one as it is, to be read piece by piece, so that it never stands in memory."""
+    if not size:
+        return memoryview(b"")  # nothing can be mapped
+    if size > scratch.LARGE:
+        return descriptor
+    return memoryview(mmap.mmap(descriptor, size, access=mmap.ACCESS_READ))
 
 
-if __name__ == "__main__":
-    main()
+def _serve_members(channel: socket.socket, request: Unpack, used: int, source: int, target: int) -> None:
+    """A member for each `Next` that comes; the channel closes when nobody asks any more."""
+    _restrict(
+        used + request.limits.memory_bytes + request.archive.directory_bytes,
+        request.cpu_seconds,
+        request.archive.max_file_bytes + MIB,
+    )
+    with open(source, "rb", closefd=False) as file, open(target, "r+b", buffering=0, closefd=False) as out:
+        coming = members(file, out, request.archive)
+        while isinstance(receive(channel, MIB)[0], Next):
+            send(channel, _next(coming))
+
+
+def _next(coming: Iterator[Any]) -> Reply:
+    try:
+        return Reply(member=next(coming, None))
+    except ImageError as error:
+        return Reply(error=(error.code, str(error)))
+    except MemoryError:
+        return Reply(error=(ArchiveTooLarge.code, "Opening the archive needs too much memory; split it."))
+    except OSError:
+        return Reply(error=(BrokenArchive.code, "The archive is damaged or cut off; make it anew."))
+
+
+def _restrict_to(request: Request, used: int) -> None:
+    """Memory, CPU time and file size for this request; while it is looked at, as for the largest image for good."""
+
+    def bounds(decoded: int) -> tuple[int, int, int]:
+        limits = request.limits
+        space = used + limits.memory_bytes + 5 * decoded + 3 * request.size
+        return space, limits.cpu_seconds + decoded // BYTES_A_CPU_SECOND, 4 * decoded + limits.max_metadata_bytes + MIB
+
+    if request.decoded_bytes is None:
+        _restrict(*bounds(0), *bounds(request.limits.max_decoded_bytes))
+    else:
+        _restrict(*bounds(request.decoded_bytes))
+
+
+def _restrict(space: int, seconds: int, file: int, *most: int) -> None:
+    """Bytes of address space, CPU seconds from now, bytes of a file; `most`, if given, is what they may be set to."""
+    spent = resource.getrusage(resource.RUSAGE_SELF)
+    begun = int(spent.ru_utime + spent.ru_stime) + 1
+    soft = (space, begun + seconds, file)
+    hard = (most[0], begun + most[1] + 1, most[2]) if most else (space, begun + seconds + 1, file)
+    kinds = (resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_FSIZE)
+    for what, wanted, bound in zip(kinds, soft, hard, strict=True):
+        before = resource.getrlimit(what)[1]
+        if before != resource.RLIM_INFINITY:
+            bound = min(bound, before)
+        # at the hard limit of CPU time comes SIGKILL, which does not say whose fault it was
+        resource.setrlimit(what, (min(wanted, bound - (what == resource.RLIMIT_CPU)), bound))

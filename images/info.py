@@ -4,37 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MEDIA_TYPES = {
-    "png": "image/png",
-    "jpeg": "image/jpeg",
-    "webp": "image/webp",
-    "tiff": "image/tiff",
-    "bmp": "image/bmp",
-    "gif": "image/gif",
-    "avif": "image/avif",
-    "heic": "image/heic",
-    "dicom": "application/dicom",
-    "fits": "image/fits",
-    "npy": "application/x-npy",
-    "dng": "image/x-adobe-dng",
-    "raw": "image/x-dcraw",
-}
-
-EXTENSIONS = {
-    "png": ".png",
-    "jpeg": ".jpg",
-    "webp": ".webp",
-    "tiff": ".tif",
-    "bmp": ".bmp",
-    "gif": ".gif",
-    "avif": ".avif",
-    "heic": ".heic",
-    "dicom": ".dcm",
-    "fits": ".fits",
-    "npy": ".npy",
-    "dng": ".dng",
-    "raw": ".raw",
-}
+from images.formats import FORMATS
 
 _ITEM_BYTES = {"uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "float16": 2, "uint32": 4, "int32": 4, "float32": 4}
 
@@ -57,11 +27,26 @@ class ImageInfo:
 
     @property
     def media_type(self) -> str:
-        return MEDIA_TYPES[self.format]
+        return FORMATS[self.format].media_type
 
     @property
     def extension(self) -> str:
-        return EXTENSIONS[self.format]
+        return FORMATS[self.format].extension
+
+    @property
+    def result_format(self) -> str:
+        """The format of the result, unless another is asked for: the own one, or one that can hold what came in."""
+        deep = self.format == "avif" and self.dtype != "uint8"
+        return "png" if deep else FORMATS[self.format].result
+
+    @property
+    def result_media_type(self) -> str:
+        return FORMATS[self.result_format].media_type
+
+    @property
+    def paged(self) -> bool:
+        """Whether frames are read one by one, so that no more than one stands in memory."""
+        return self.frames == 1 or FORMATS[self.format].paged
 
     @property
     def pixels(self) -> int:

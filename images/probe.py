@@ -8,45 +8,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 
+from images.budget import Budget
 from images.errors import BrokenImage, ImageError, UnsupportedFormat
-from images.headers.raw import is_raw
+from images.formats import READ_FORMATS, READ_TYPES, WRITTEN_TYPES, header_of
 from images.info import ImageInfo
 from images.limits import Limits
 from images.source import Input, Source
+from images.writable import require_writable
 
-__all__ = ["ImageError", "ImageInfo", "Limits", "probe", "sniff", "sniff_archive"]
+__all__ = [
+    "READ_FORMATS",
+    "READ_TYPES",
+    "WRITTEN_TYPES",
+    "ImageError",
+    "ImageInfo",
+    "Limits",
+    "probe",
+    "require_writable",
+    "sniff_archive",
+]
 
 DEFAULT_LIMITS = Limits()
-READ_FORMATS = (
-    "PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF, HEIC, DICOM, FITS, NPY or camera raw (DNG and makers' own formats)"
-)
-
-
-def sniff(head: bytes) -> str | None:
-    """The name of the header parser for a file that starts with `head` (132 bytes suffice), or None."""
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "png"
-    if head.startswith(b"\xff\xd8\xff"):
-        return "jpeg"
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "webp"
-    if head[128:132] == b"DICM":  # before TIFF: DICOM allows a TIFF header in its preamble
-        return "dicom"
-    if is_raw(head[:16]):  # before TIFF and HEIF: CR2 and CR3 start as those do
-        return "raw"
-    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return "tiff"
-    if head[:6] in (b"GIF87a", b"GIF89a"):
-        return "gif"
-    if head[:2] == b"BM":
-        return "bmp"
-    if head[4:8] == b"ftyp":
-        return "heif"
-    if head.startswith(b"\x93NUMPY"):
-        return "npy"
-    if head.startswith(b"SIMPLE  ="):
-        return "fits"
-    return None
 
 
 def sniff_archive(head: bytes) -> str | None:
@@ -59,19 +41,30 @@ def sniff_archive(head: bytes) -> str | None:
 
 
 def probe(data: Input, limits: Limits = DEFAULT_LIMITS) -> ImageInfo:
-    """Facts about the image in `data` (bytes, or a path), checked against `limits`; no pixel is decoded.
+    """Facts about the image in `data` (see `Input`), checked against `limits`; no pixel is decoded.
 
     Raises `UnsupportedFormat`, `BrokenImage` or `ImageTooLarge`, with a text for the user.
     """
     with Source(data) as source:
-        limits.check_bytes(source.size)
-        if source.size == 0:
-            raise BrokenImage("The file is empty.")
-        kind = sniff(source.head(132))
-        if kind is None:
-            raise UnsupportedFormat(f"This is not an image that is read here. Send {READ_FORMATS}.")
+        return probe_source(source, limits)
+
+
+def probe_source(source: Source, limits: Limits) -> ImageInfo:
+    """As `probe`, within what `images.budget` lets a probe of a file of this size cost."""
+    limits.check_bytes(source.size)
+    if source.size == 0:
+        raise BrokenImage("The file is empty.")
+    source.budget = Budget.of_probe(source.size)
+    kind = header_of(source.head(132))
+    if kind is None:
+        raise UnsupportedFormat(f"This is not an image that is read here. Send {READ_FORMATS}.")
+    try:
         info = _reader(kind)(source, limits)
-    limits.check(info)
+        limits.check(info)
+    except (ImageError, MemoryError, OSError):  # the last two are the machine's
+        raise
+    except Exception as error:  # a parser met something nobody foresaw: the file's fault, as far as the user can tell
+        raise BrokenImage("The file's header says things about the image that cannot be true.") from error
     return info
 
 

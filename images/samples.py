@@ -1,6 +1,6 @@
-"""Sample types: the model works on uint8, uint16 and float32; files hold ten kinds. Nothing is lost on the way back.
+"""Sample types: the model works on uint8, uint16 and float32; files hold more kinds. Nothing is lost on the way back.
 
-Signed 8 and 16 bit shift into the unsigned type of the same width (a bijection). 32-bit integers and float64 become
+Signed 8 and 16 bit shift into the unsigned type of the same width (a bijection). Wider integers and float64 become
 float32; where that rounds, the exact samples are kept aside and used again wherever the model changed nothing.
 Samples that hold no data (NaN, infinities, the value that a file declares for that: masks, dead pixels, padding) are
 filled for the model and put back afterwards. Results stay within a file's significant bits.
@@ -13,10 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from images.errors import UnsupportedFormat
+from images.units import Units
+
 Array = NDArray[Any]
 _SHIFTED = {np.dtype("int8"): (np.uint8, 1 << 7), np.dtype("int16"): (np.uint16, 1 << 15)}
 NoData = tuple[float, float]
 """The least and greatest sample, in the file's units, that a file declares to mean "nothing was measured here"."""
+_FIT = (-(1 << 31), (1 << 32) - 1)
+_MARKS = 1000  # a sample in so many may lie beyond: such values are marks, kept bit for bit
 WORKING = (np.dtype("uint8"), np.dtype("uint16"), np.dtype("float32"))
 
 
@@ -34,11 +39,23 @@ def filled(stored: Array, no_data: NoData | None = None) -> tuple[Array, Array |
     """As `to_working`, with the number of samples that hold no data instead of the warning about them."""
     pixels, exact = _converted(stored)
     bad = without_data(stored, no_data)
+    _check_fit(stored, bad)
     if bad is None or not bad.any():
         return pixels, exact, 0
     good = pixels[~bad]
     middle = np.median(good) if good.size else _converted(np.zeros(1, stored.dtype))[0][0]
     return np.where(bad, pixels.dtype.type(middle), pixels), stored, int(bad.sum())
+
+
+def _check_fit(stored: Array, bad: NDArray[np.bool_] | None) -> None:
+    """Refuse 64-bit integers beyond 32: their steps in float32 are coarser than the noise of such counts."""
+    if stored.dtype.kind not in "iu" or stored.dtype.itemsize < 8:
+        return
+    beyond = (stored < _FIT[0]) | (stored > _FIT[1])
+    if np.count_nonzero(beyond if bad is None else beyond & ~bad) > stored.size // _MARKS:
+        raise UnsupportedFormat(
+            f"The {stored.dtype.name} samples go beyond 32 bit; subtract their offset, or divide them, and send that."
+        )
 
 
 def _converted(stored: Array) -> tuple[Array, Array | None]:
@@ -138,6 +155,31 @@ def from_working(
     return np.where(unchanged if bad is None else unchanged | bad, exact.astype(dtype, copy=False), restored)
 
 
+def as_floats(
+    pixels: Array,
+    dtype: np.dtype[Any],
+    before: Array,
+    exact: Array | None,
+    units: Units,
+    no_data: NoData | None,
+    keep_marks: bool,
+) -> Array:
+    """`pixels` (working ones, or float32 where these were not rounded) as float32 in the units of the file's values.
+
+    Samples of the file's `dtype` that hold no data stay marked as they were with `keep_marks`, else by NaN.
+    """
+    samples: Array = pixels.astype(np.float64) - shift(dtype)
+    if exact is not None:
+        samples = np.where(pixels == before, exact, samples)
+    values = (units.offset + units.scale * samples).astype(np.float32)
+    bad = None if exact is None else without_data(exact, no_data)
+    if exact is not None and bad is not None:
+        with np.errstate(over="ignore"):
+            marks = exact.astype(np.float32) if keep_marks else np.float32(np.nan)
+        values = np.where(bad, marks, values)
+    return values
+
+
 def unconverted(pixels: Array, dtype: np.dtype[Any]) -> Array:
     """The inverse of `_converted`, up to rounding."""
     if dtype in _SHIFTED:
@@ -146,7 +188,8 @@ def unconverted(pixels: Array, dtype: np.dtype[Any]) -> Array:
         return restored
     if dtype.kind in "iu" and dtype.itemsize > 2:
         ends = np.iinfo(dtype)
-        return np.clip(np.rint(pixels.astype(np.float64)), ends.min, ends.max).astype(dtype)
+        top = np.nextafter(float(ends.max), 0) if dtype.itemsize == 8 else ends.max  # 2^63 and 2^64 fit no type
+        return np.clip(np.rint(pixels.astype(np.float64)), ends.min, top).astype(dtype)
     return pixels.astype(dtype, copy=False)
 
 

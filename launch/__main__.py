@@ -13,11 +13,13 @@ from launch.supervisor import supervise
 from store.database import connect
 from store.errors import StoreError
 from store.migrate import upgrade
+from store.private import write_privately
 from store.settings import Settings, load_settings
 
 
 def main() -> int:
     """Run until Ctrl-C or SIGTERM; the exit status."""
+    write_privately()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
@@ -44,7 +46,7 @@ def run(settings: Settings) -> int:
     own = "redis_url" not in settings.model_fields_set
     with redis_server(settings.data_dir / "redis") if own else nullcontext(settings.redis_url) as redis_url:
         upgrade(connect(settings.database))
-        return supervise(settings, redis_url)
+        return supervise(settings, redis_url, own)
 
 
 def _interrupt(*_: Any) -> None:

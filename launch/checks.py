@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import sys
 from pathlib import Path
+
+from store.private import private_folder
 
 
 class CannotStart(Exception):
@@ -13,13 +16,13 @@ class CannotStart(Exception):
 
 
 def check_folder(folder: Path) -> None:
-    """Make the data folder and write into it once.
+    """Make the data folder, closed to other users, and write into it once.
 
     Raises:
         CannotStart: it cannot be written.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        closed = private_folder(folder)
         probe = folder / f".{secrets.token_hex(8)}"
         probe.touch()
         probe.unlink()
@@ -27,6 +30,12 @@ def check_folder(folder: Path) -> None:
         raise CannotStart(
             f"The folder {folder.resolve()} cannot be written ({error.strerror}); set B2S_DATA_DIR to one that can."
         ) from None
+    if not closed:
+        print(
+            f"Other users may look into {folder.resolve()}, which holds other things, too; not into what the service "
+            "keeps there. A folder of its own in B2S_DATA_DIR is safer.",
+            file=sys.stderr,
+        )
 
 
 def check_port(host: str, port: int, variable: str) -> None:
@@ -44,10 +53,3 @@ def check_port(host: str, port: int, variable: str) -> None:
         raise CannotStart(
             f"{host}:{port} cannot be listened on ({reason}); stop what uses it, or set {variable} to a free port."
         ) from None
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nothing listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port

@@ -5,17 +5,26 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 from redis import Redis, RedisError
 
-from launch.checks import CannotStart, free_port
+from launch.checks import CannotStart
+from launch.runtime_folder import runtime_folder
+from store.redis_url import of_socket
 
 START_SECONDS = 15.0
 STOP_SECONDS = 5.0
+
+REMOVED = (
+    *("CONFIG", "MODULE", "DEBUG"),  # write any file, load any library
+    *("REPLICAOF", "SLAVEOF", "SYNC", "PSYNC", "MIGRATE"),  # fetch the data of others, or hand ours out
+    *("SAVE", "BGSAVE", "BGREWRITEAOF", "SHUTDOWN"),  # write to disk, or end
+)
+"""Commands that this Redis does not know (those that Redis 5 has: another name would keep it from starting)."""
 
 
 def executable() -> str:
@@ -35,19 +44,36 @@ def executable() -> str:
 
 
 @contextmanager
-def redis_server(folder: Path, port: int | None = None) -> Iterator[str]:
-    """Run a Redis on loopback while the context lasts; gives its URL.
+def redis_server(folder: Path) -> Iterator[str]:
+    """Run a Redis on a Unix socket that this user alone can reach, while the context lasts; gives its URL.
+
+    Args:
+        folder: where its log lies. The same folder gives the same URL again.
+
+    Raises:
+        CannotStart: it does not come up.
+    """
+    with runtime_folder(folder.resolve()) as short:
+        socket = short / "redis.sock"
+        socket.unlink(missing_ok=True)  # of a Redis that was killed
+        options = ["--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "600"]
+        with listening(folder, of_socket(socket), options) as url:
+            yield url
+
+
+@contextmanager
+def listening(folder: Path, url: str, options: Sequence[str]) -> Iterator[str]:
+    """Run a Redis that listens as `options` say, while the context lasts; gives `url`, at which it answers then.
 
     Raises:
         CannotStart: it does not come up.
     """
     folder = folder.resolve()  # Redis reads its options from within the folder
     folder.mkdir(parents=True, exist_ok=True)
-    port = port or free_port()
-    url = f"redis://127.0.0.1:{port}/0"
     log = folder / "redis.log"
-    options = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no", "--daemonize", "no"]
-    command = [executable(), *options, "--dir", str(folder), "--logfile", str(log), "--loglevel", "warning"]
+    command = [executable(), *options, "--save", "", "--appendonly", "no", "--daemonize", "no"]
+    command += ["--dir", str(folder), "--logfile", str(log), "--loglevel", "warning"]
+    command += [word for name in REMOVED for word in ("--rename-command", name, "")]
     process = subprocess.Popen(command, start_new_session=True)  # Ctrl-C must not end it before those who need it
     try:
         _await_answer(process, url, log)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from model.denoiser import Denoiser
+    from model.inference.denoiser import Denoiser
 
 __all__ = ["Denoiser"]
 
 
 def __getattr__(name: str) -> Any:
-    # Lazy, so that `import model.report` or `model.noise` in a light process does not load torch.
+    # Lazy, so that `import model.report.report` in a light process does not load torch.
     if name == "Denoiser":
-        from model.denoiser import Denoiser
+        from model.inference.denoiser import Denoiser
 
         return Denoiser
     raise AttributeError(f"module 'model' has no attribute {name!r}")

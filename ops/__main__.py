@@ -7,6 +7,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ops import commands, keys, tenants, webhooks
 from store.errors import StoreError
+from store.private import write_privately
 
 app = typer.Typer(
     help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
@@ -15,6 +16,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run one command; an error that a person can mend is one line and exit status 1."""
+    write_privately()
     app.add_typer(keys.app, name="keys")
     app.add_typer(tenants.app, name="tenants")
     app.add_typer(webhooks.app, name="webhooks")

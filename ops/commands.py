@@ -10,11 +10,12 @@ import typer
 from sqlalchemy import Engine
 
 from ops.backup import Written, stream_backup, write_backup
-from ops.desk import open_store
+from ops.console import open_store
 from ops.restore import read_backup, read_stream
 from store.blobs import Blobs
 from store.database import connect
 from store.errors import StoreError
+from store.private import private_folder
 from store.settings import load_settings
 
 PIPE = Path("-")
@@ -45,7 +46,7 @@ def restore(
         raise StoreError("There is no backup on a terminal: give the file, … restore - < b2s.tar")
     settings = load_settings()
     if settings.database.startswith("sqlite"):
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        private_folder(settings.data_dir)
     engine, blobs = connect(settings.database), Blobs(settings.blobs)
     restored = read_stream(engine, blobs, sys.stdin.buffer) if path == PIPE else read_backup(engine, blobs, path)
     print(f"{restored.rows:,} rows and {restored.blobs:,} blobs of {restored.at} are back.")

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ops.desk import open_store, show
+from ops.console import open_store, show
 from store.keys import DEFAULT_SCOPES, Key, Keys, Scope, new_key
 
 app = typer.Typer(help=__doc__, no_args_is_help=True)

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, insert, inspect, literal, select, text, true
 
 from store.database import UtcDateTime
-from store.schema import metadata, models
+from store.schema import metadata, models, pictures, workers
 
 BATCH = 500
 
@@ -70,8 +70,8 @@ def load(connection: Connection, table: Table, rows: Iterable[bytes]) -> int:
 
 
 def tables() -> list[Table]:
-    """All tables, those that others refer to first."""
-    return metadata.sorted_tables
+    """All tables of a backup, those that others refer to first: without who is there now, and what is drawn again."""
+    return [table for table in metadata.sorted_tables if table not in (workers, pictures)]
 
 
 def _is_work(table: Table) -> ColumnElement[bool]:

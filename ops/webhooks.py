@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ops.desk import open_store, show
+from ops.console import open_store, show
 from store.webhooks import Webhooks
 
 app = typer.Typer(help=__doc__, no_args_is_help=True)

@@ -1,7 +1,10 @@
 """`python -m service`: run one gateway process until it is told to stop."""
 
+import asyncio
 import socket
 import sys
+from functools import partial
+from typing import cast
 
 import structlog
 import uvicorn
@@ -9,8 +12,9 @@ from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.app import create_app
-from service.hosts import is_loopback, require_guarded
-from service.slow_clients import ImpatientProtocol
+from service.edge.connections import Connections, limits_for, raise_file_limit
+from service.edge.hosts import require_guarded
+from service.edge.slow_clients import ImpatientProtocol
 from store.blobs import Blobs
 from store.database import connect
 from store.errors import SettingsError, StoreError
@@ -18,6 +22,8 @@ from store.job import JobKind
 from store.jobs import Jobs
 from store.keys import Keys
 from store.logs import configure_logs
+from store.loopback import is_loopback
+from store.private import write_privately
 from store.settings import Settings, load_settings
 from store.traces import start_traces
 
@@ -40,13 +46,14 @@ class Gateway(uvicorn.Server):
         self._app = app
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close the waiting room, then the server."""
-        self._app.state.services.room.close()
+        """Let go of every request that waits, then the server."""
+        self._app.state.services.watcher.close()
         await super().shutdown(sockets)
 
 
 def main() -> int:
     """Run the gateway; 1 when a setting, the port or the store keeps it from starting."""
+    write_privately()
     try:
         settings = load_settings()
         configure_logs(settings)
@@ -54,13 +61,14 @@ def main() -> int:
         app = create_app(settings)
         listener = listen(settings)
         asks_for_keys = require_store(settings)
+        protocol = counted_protocol(app, settings)
     except StoreError as error:
         print(error, file=sys.stderr)
         return 1
     _say_who_may_come(settings, asks_for_keys)
     config = uvicorn.Config(
         app,
-        http=ImpatientProtocol,
+        http=protocol,
         log_config=None,  # store.logs formats every line
         log_level=settings.log_level,
         access_log=False,  # service.request_context writes it, with the request id
@@ -72,6 +80,21 @@ def main() -> int:
     server = Gateway(app, config)
     server.run(sockets=[listener])
     return 0 if server.started else 1
+
+
+def counted_protocol(app: FastAPI, settings: Settings) -> type[asyncio.Protocol]:
+    """The HTTP protocol with its connections counted, within what the system's limit on open files lets there be.
+
+    Raises:
+        SettingsError: B2S_TRUSTED_PROXIES is no list of addresses.
+    """
+    trusted = [name.strip() for name in settings.trusted_proxies.split(",") if name.strip()]
+    limits = limits_for(raise_file_limit(), settings.max_connections, settings.max_connections_per_address, trusted)
+    try:
+        connections = Connections(limits, app.state.metrics.observe_refused_connection)
+    except ValueError as error:
+        raise SettingsError(f"B2S_TRUSTED_PROXIES={settings.trusted_proxies} is not usable: {error}") from None
+    return cast(type[asyncio.Protocol], partial(ImpatientProtocol, connections=connections))
 
 
 def listen(settings: Settings) -> socket.socket:

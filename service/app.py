@@ -9,26 +9,29 @@ from fastapi import APIRouter, Depends, FastAPI
 from fastapi.telemetry import TelemetryConfig
 from sqlalchemy.exc import SQLAlchemyError
 
-from service import (
+from service.edge.access import identify
+from service.edge.hosts import KnownHosts, Names, require_guarded
+from service.edge.metrics import GatewayMetrics
+from service.edge.request_context import RequestContext, is_quiet
+from service.http import errors, openapi
+from service.intake.body_limit import BodyLimit
+from service.intake.upload_bytes import upload_bytes
+from service.routes import (
+    batches,
     datasets,
     denoise,
-    errors,
     finetune,
     health,
     jobs,
     models,
-    openapi,
     pages,
+    pictures,
     results,
     usage,
     webhooks,
 )
-from service.access import identify
-from service.body_limit import BodyLimit
-from service.hosts import LoopbackHosts, is_loopback, require_guarded
-from service.metrics import GatewayMetrics
-from service.request_context import RequestContext, is_quiet
-from service.services import open_services
+from service.services import Services, open_services
+from store.loopback import is_loopback
 from store.settings import Settings, load_settings
 from store.shipped import register_shipped
 
@@ -95,16 +98,24 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,  # a redirect loses bodies and, behind a proxy, names the wrong host
         telemetry=TELEMETRY,
     )
+    app.state.metrics = metrics
     _add_routes(app)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     errors.install_handlers(app)
     # Added last is outermost: every answer, a refused host's included, carries a request id and is counted.
-    app.add_middleware(BodyLimit, max_upload_bytes=settings.max_upload_bytes, max_set_bytes=settings.max_set_bytes)
+    app.add_middleware(
+        BodyLimit, max_upload_bytes=lambda: _upload_bytes(app, settings), max_set_bytes=settings.max_set_bytes
+    )
     app.add_middleware(errors.BugGuard)
-    if is_loopback(settings.host):
-        app.add_middleware(LoopbackHosts, open=_open)
+    if is_loopback(settings.host) or settings.allow_open:  # any other has keys, or did not start
+        app.add_middleware(KnownHosts, names=Names.of(settings), open=_open)
     app.add_middleware(RequestContext, metrics=metrics)
     return app
+
+
+def _upload_bytes(app: FastAPI, settings: Settings) -> int:
+    services: Services | None = getattr(app.state, "services", None)
+    return upload_bytes(settings, open_to_all=False) if services is None else services.upload_bytes
 
 
 async def _open(app: FastAPI) -> bool:
@@ -118,10 +129,10 @@ async def _open(app: FastAPI) -> bool:
 def _add_routes(app: FastAPI) -> None:
     """Every route twice: as it is, and under /v1 for clients that pin a version."""
     routes = APIRouter()
-    for room in (denoise, finetune, datasets, jobs, results, models, webhooks, usage):
-        routes.include_router(room.router, dependencies=[Depends(identify)])
-    for room in (health, pages):  # for everybody, but for what asks for a scope itself
-        routes.include_router(room.router)
+    for module in (denoise, finetune, datasets, jobs, results, batches, pictures, models, webhooks, usage):
+        routes.include_router(module.router, dependencies=[Depends(identify)])
+    for module in (health, pages):  # for everybody, but for what asks for a scope itself
+        routes.include_router(module.router)
     app.include_router(routes)
     app.include_router(routes, prefix="/v1", include_in_schema=False)
     pages.mount_static(app)

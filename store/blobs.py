@@ -1,8 +1,10 @@
 """Bytes under keys: a folder by default, S3, Google or Azure storage by URL. A key names its job and attempt.
 
 jobs/<job id>/input            the upload; of a fine-tune, the list of its files
-jobs/<job id>/files/<number>   a file of a fine-tune's upload
+jobs/<job id>/files/<number>   a file of a fine-tune's or a batch's upload; of a batch's archive <number>-<number>
+jobs/<job id>/done/<number>/…  what an attempt (…/<attempt>/) made of a file of a batch; counts when `job_files` says so
 jobs/<job id>/<attempt>/…      what one attempt made; counts only when the job's row names it
+jobs/<job id>/pictures/…       what was drawn of its result, on request; counts when a row of `pictures` names it
 jobs/<job id>/checkpoints/…    where a fine-tune can be taken up again, by any worker
 datasets/<set id>/<upload id>  an image of a dataset
 models/<name>.safetensors      weights, named by their SHA-256 (shipped) or the model's id (fine-tuned); never change
@@ -44,9 +46,20 @@ def attempt_key(job_id: str, attempt: int, name: str) -> str:
     return f"jobs/{job_id}/{attempt}/{name}"
 
 
+def picture_key(picture_id: str, attempt: int) -> str:
+    """Key of what one attempt draws of a picture, whose id is its job's and a name."""
+    job_id, name = picture_id.split("/")
+    return f"jobs/{job_id}/pictures/{name}-{attempt}.png"
+
+
 def file_key(job_id: str, number: int) -> str:
-    """Key of a file of a fine-tune's upload."""
+    """Key of a file of an upload that has several."""
     return f"jobs/{job_id}/files/{number:06d}"
+
+
+def done_key(job_id: str, number: int, attempt: int, name: str) -> str:
+    """Key of a file that one attempt makes of a file of a batch."""
+    return f"jobs/{job_id}/done/{number:06d}/{attempt}/{name}"
 
 
 def checkpoints_prefix(job_id: str) -> str:

@@ -15,6 +15,7 @@ from redis import Redis, RedisError
 
 from store import faults
 from store.job import JobKind
+from store.redis_url import for_celery
 from store.settings import Settings
 
 CONNECT_SECONDS = 1.0
@@ -22,12 +23,16 @@ ANSWER_SECONDS = 2.0
 ENDINGS = "b2s:endings"
 """The channel on which workers announce the ids of ended jobs. Hearing it saves a wait; missing it costs one look."""
 
+PICTURES = "b2s:pictures"
+"""The bell of pictures to draw: a list that a thread of each denoise process waits at. Celery's child takes no message
+for as long as its job runs, and nobody waits a minute for a picture."""
+
 log = structlog.get_logger(__name__)
 
 
 def celery_app(settings: Settings) -> Celery:
     """The Celery application that gateways publish with and workers run; one place for its configuration."""
-    app = Celery("blind2sound", broker=settings.redis_url)
+    app = Celery("blind2sound", broker=for_celery(settings.redis_url))
     app.conf.update(
         task_ignore_result=True,
         task_default_queue=JobKind.DENOISE,
@@ -74,7 +79,7 @@ class Broker:
 
     def ring(self, kind: JobKind, job_id: str) -> bool:
         """Tell the workers of a kind that there is work; after the commit, off the event loop. False: not told."""
-        try:
+        try:  # the task of that name is in worker/tasks.py
             self._app.send_task(kind, args=[job_id], queue=kind, retry=False, ignore_result=True)
         except (OperationalError, RedisError, OSError) as error:
             log.warning("ring_failed", job_id=job_id, kind=kind, reason=str(error))
@@ -82,12 +87,26 @@ class Broker:
         faults.point("rung")
         return True
 
-    def announce(self, job_id: str) -> None:
-        """Tell the gateways that a job has ended, after the commit. If nobody hears it, they find out by looking."""
+    def announce(self, ended: str) -> None:
+        """Tell the gateways that a job or a picture (by id) has ended, after the commit; unheard, they look for it."""
         try:
-            self._redis.publish(ENDINGS, job_id)
+            self._redis.publish(ENDINGS, ended)
         except (RedisError, OSError) as error:
-            log.warning("end_not_announced", job_id=job_id, reason=str(error))
+            log.warning("end_not_announced", job_id=ended, reason=str(error))
+
+    def ring_for_picture(self, picture_id: str, again: bool = False) -> bool:
+        """Tell the workers that there is a picture to draw; `again`: only if no ring waits. False: not told."""
+        try:
+            if not again or not self._redis.llen(PICTURES):
+                self._redis.lpush(PICTURES, picture_id)
+        except (RedisError, OSError) as error:
+            log.warning("ring_failed", picture_id=picture_id, reason=str(error))
+            return False
+        return True
+
+    def await_picture(self, seconds: float) -> bool:
+        """Wait for a ring for a picture, and take it. False: none within `seconds`. Raises RedisError."""
+        return self._redis.brpop([PICTURES], timeout=seconds) is not None
 
     def unheard(self, kind: JobKind) -> int | None:
         """Messages of a kind that no worker has taken yet; None: Redis does not answer."""

@@ -19,6 +19,7 @@ from store.ids import new_id
 from store.job import FINAL
 from store.schema import dataset_images, datasets, jobs
 from store.settings import Settings
+from store.stored import Room
 
 c = datasets.c
 i = dataset_images.c
@@ -138,7 +139,15 @@ class Datasets:
         return _image(row)
 
     def put_image(
-        self, dataset_id: str, tenant: str, name: str, key: str, size: int, pixels: int, sha256: str
+        self,
+        dataset_id: str,
+        tenant: str,
+        name: str,
+        key: str,
+        size: int,
+        pixels: int,
+        sha256: str,
+        stored_bytes: int | None = None,
     ) -> str | None:
         """Enter an image whose bytes are stored; one of the same name is replaced, unless a job may still read it.
 
@@ -147,6 +156,7 @@ class Datasets:
 
         Raises:
             DatasetNotFound, DatasetInUse, DatasetFull: nothing was entered.
+            StorageFull: the tenant would store more than `stored_bytes`.
         """
         with self._engine.begin() as connection:
             _lock(connection, dataset_id, tenant)
@@ -159,6 +169,7 @@ class Datasets:
                 _require_unused(connection, dataset_id)
             connection.execute(delete(dataset_images).where(i.dataset_id == dataset_id, i.name == name))
             self._require_room(connection, dataset_id, size)
+            Room.of(connection, tenant, stored_bytes).require(size)
             values = {"dataset_id": dataset_id, "name": name, "key": key, "bytes": size, "pixels": pixels}
             connection.execute(insert(dataset_images).values(**values, sha256=sha256, created_at=from_now()))
             connection.execute(update(datasets).where(c.id == dataset_id).values(used_at=from_now()))

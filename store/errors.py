@@ -6,8 +6,11 @@ StoreError
 ├── QueueFull            the backlog is at its bound; come back later
 │   └── TenantQueueFull  the tenant's share of it is
 ├── QuotaExceeded        the tenant used up its pixels of the day
+├── StorageFull          the tenant stores as many bytes as it may
 ├── TooManyJobs          the tenant has as many unfinished jobs as it may
+├── TooManyPictures      as many pictures of the tenant wait to be drawn as may
 ├── IdempotencyConflict  the same key came with another body
+├── OptionsNotUnderstood an option of a job has a value that this program does not know
 ├── BlobMissing          no bytes under this key
 └── BlobStoreError       the blob store did not do what was asked; trying again may help
 """
@@ -69,6 +72,16 @@ class QuotaExceeded(StoreError):
         self.resets_at = resets_at
 
 
+class StorageFull(StoreError):
+    """The tenant would store more bytes than it may."""
+
+    def __init__(self, stored: int, more: int, bound: int) -> None:
+        super().__init__(
+            f"You store {stored:,} bytes, and {more:,} more would be over the {bound:,} that you may; GET /usage says "
+            "how many are left. Delete jobs, datasets or models that you no longer need, or ask the operator for more."
+        )
+
+
 class TooManyJobs(StoreError):
     """The tenant has as many queued and running jobs as it may.
 
@@ -83,12 +96,28 @@ class TooManyJobs(StoreError):
         self.retry_after = retry_after
 
 
+class TooManyPictures(StoreError):
+    """As many of the tenant's pictures wait to be drawn as may.
+
+    Attributes:
+        retry_after: seconds after which trying again makes sense.
+    """
+
+    def __init__(self, bound: int, retry_after: int) -> None:
+        super().__init__(f"{bound} of your pictures are waiting to be drawn; try again in {retry_after} s.")
+        self.retry_after = retry_after
+
+
 class IdempotencyConflict(StoreError):
     """An idempotency key was used before with another body."""
 
     def __init__(self, key: str, job_id: str) -> None:
         super().__init__(f"Idempotency key {key!r} belongs to job {job_id}, made from another body; use a new key.")
         self.job_id = job_id
+
+
+class OptionsNotUnderstood(StoreError):
+    """An option of a job has a value that this program does not know; the message names both."""
 
 
 class BlobMissing(StoreError):

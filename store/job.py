@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import RowMapping
 
+from store.model import NewModel
 from store.tenants import Allowance
-
-if TYPE_CHECKING:
-    from store.models import NewModel
 
 DEFAULT_TENANT = "default"
 
@@ -35,13 +33,13 @@ class JobState(StrEnum):
     """A worker holds the lease and renews it."""
 
     SUCCEEDED = "succeeded"
-    """Final. The result lies under `result_key` until the job expires."""
+    """Final. The result lies under `result_key` until the job expires; of a batch, at least one file has one."""
 
     FAILED = "failed"
     """Final. `error` says why; trying the same again would fail again, or did so too often."""
 
     CANCELED = "canceled"
-    """Final. Somebody asked for it; there is no result."""
+    """Final. Somebody asked for it; there is no result, but a batch keeps those of the files that were done."""
 
     @property
     def final(self) -> bool:
@@ -83,6 +81,32 @@ class JobError:
 
 
 @dataclass(frozen=True)
+class JobFile:
+    """One file of a batch.
+
+    Attributes:
+        number: its place, from 0; where results of it are named.
+        name: as its sender calls it: data, never a path of ours.
+        pixels: as its header says; 0 if it is an archive or no image.
+        archive: whether a worker puts what it holds in its place.
+        state: queued, succeeded or failed; what a cancel came before stays queued.
+        result: facts about the result, as `Outcome.result`.
+    """
+
+    number: int
+    name: str
+    key: str
+    bytes: int
+    pixels: int
+    archive: bool = False
+    state: JobState = JobState.QUEUED
+    result_key: str | None = None
+    report_key: str | None = None
+    result: Mapping[str, Any] | None = None
+    error: JobError | None = None
+
+
+@dataclass(frozen=True)
 class NewJob:
     """What `Jobs.create` needs to know.
 
@@ -94,8 +118,11 @@ class NewJob:
         body_hash: SHA-256 of body and options in hex, compared when an idempotency key comes again.
         allowance: how much the tenant may use.
         model: id of the model that does the work; of a fine-tune, the one it starts from.
+        bases: SHA-256 by name of the base models it may be run with: the same for every worker and attempt.
+        needs: what its worker has to know, `JobOptions.needs`.
         traceparent: the span of the request, if it is traced; the worker's becomes its child.
         dataset_id: the dataset a fine-tune learns from, kept from being changed until the job has ended.
+        files: of a batch; None: it is none.
     """
 
     id: str
@@ -106,6 +133,8 @@ class NewJob:
     pixels: int
     unit: str = "tile"
     model: str | None = None
+    bases: Mapping[str, str] = field(default_factory=dict)
+    needs: int = 0
     tenant: str = DEFAULT_TENANT
     allowance: Allowance = field(default_factory=Allowance)
     request_id: str | None = None
@@ -113,6 +142,7 @@ class NewJob:
     idempotency_key: str | None = None
     body_hash: str | None = None
     dataset_id: str | None = None
+    files: Sequence[JobFile] | None = None
 
 
 @dataclass(frozen=True)
@@ -145,7 +175,17 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Job:
-    """One job, as its row was when it was read."""
+    """One job, as its row was when it was read.
+
+    Attributes:
+        attempt: how often a worker has claimed it; a result counts only from the attempt that holds the lease.
+        strikes: attempts that died without getting further; too many of them fail the job.
+        lease_owner: the worker process that runs it.
+        phase, progress: what its attempt does, and how far it is.
+        files: how many a batch brought; None: the job is no batch.
+        event_seq: number of the newest line of its history.
+        expires_at: when its bytes go; `purged_at` says when they went.
+    """
 
     id: str
     tenant: str
@@ -156,11 +196,13 @@ class Job:
     lease_owner: str | None
     cancel_requested: bool
     model: str | None
+    bases: dict[str, str] | None
     dataset_id: str | None
     options: dict[str, Any]
     input: dict[str, Any]
     input_key: str | None
     pixels: int
+    files: int | None
     request_id: str | None
     traceparent: str | None
     idempotency_key: str | None

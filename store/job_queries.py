@@ -11,6 +11,7 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from store.database import from_now, single
 from store.errors import IdempotencyConflict, JobNotFound
 from store.job import FINAL, Job, JobEvent, JobKind, JobState, Page, QueueStats
+from store.options import REVISION
 from store.schema import job_events, jobs
 
 c = jobs.c
@@ -123,11 +124,13 @@ class JobQueries:
         with single(self._engine) as connection:
             return list(connection.execute(query).scalars())
 
-    def known(self, job_ids: Sequence[str]) -> set[str]:
-        """Those of the ids whose bytes may exist; blobs of others are orphans."""
-        query = select(c.id).where(c.id.in_(job_ids), c.purged_at.is_(None))
+    def known_keys(self, keys: Sequence[str]) -> set[str]:
+        """Those of the blob keys that belong to a job whose bytes may exist; others are orphans."""
+        job_of = {key: key.split("/")[1] for key in keys}
+        query = select(c.id).where(c.id.in_(sorted(set(job_of.values()))), c.purged_at.is_(None))
         with single(self._engine) as connection:
-            return set(connection.execute(query).scalars())
+            known = set(connection.execute(query).scalars())
+        return {key for key, job_id in job_of.items() if job_id in known}
 
     def _one(self, query: Select[Any], bound: Values) -> Job | None:
         with single(self._engine) as connection:
@@ -136,9 +139,9 @@ class JobQueries:
 
 
 def due(columns: Columns, kind: JobKind) -> list[ColumnElement[bool]]:
-    """Condition: a worker may claim it now."""
-    not_before = columns.not_before
-    return [columns.kind == kind, columns.state == JobState.QUEUED, or_(not_before.is_(None), not_before <= from_now())]
+    """Condition: a worker of this program may claim it now; one that needs to know more is left to a newer one."""
+    waited = or_(columns.not_before.is_(None), columns.not_before <= from_now())
+    return [columns.kind == kind, columns.state == JobState.QUEUED, columns.needs <= REVISION, waited]
 
 
 def _queue_positions() -> Select[Any]:

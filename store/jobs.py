@@ -16,30 +16,20 @@ from functools import cached_property
 from typing import Any
 
 import structlog
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Engine,
-    RowMapping,
-    ScalarSelect,
-    bindparam,
-    delete,
-    func,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import Connection, Engine, ScalarSelect, delete, func, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-from sqlalchemy.sql.dml import ReturningUpdate
 
-from store import datasets, faults, models, usage, webhooks
+from store import datasets, faults, job_files, models, usage
+from store import job_statements as sql
 from store.database import from_now, single
 from store.errors import JobNotFound, QueueFull, StoreError, TenantQueueFull
 from store.grouped import Grouped
 from store.ids import is_id
 from store.job import FINAL, Created, Job, JobError, JobKind, JobState, NewJob, Outcome, Progress, Signal
+from store.job_changes import advance
 from store.job_queries import JobQueries, Values, due
-from store.schema import job_events, jobs
+from store.job_statements import Change, Where
+from store.schema import job_events, jobs, pictures, tenants
 from store.settings import Settings
 
 __all__ = ["Job", "JobKind", "JobState", "Jobs"]
@@ -47,8 +37,6 @@ __all__ = ["Job", "JobKind", "JobState", "Jobs"]
 log = structlog.get_logger(__name__)
 
 c = jobs.c
-Where = Sequence[ColumnElement[bool]]
-Change = ReturningUpdate[Any]
 QUEUE_FULL_RETRY_SECONDS = 10
 RETRY_SECONDS = 2.0
 _CLAIM_LOCK = 0x6232_7363  # any number that no other program locks: "b2sc"
@@ -74,7 +62,7 @@ class Jobs(JobQueries):
             QueueFull: B2S_MAX_QUEUED jobs of this kind wait already. On PostgreSQL, requests that arrive together may
                 pass the bound by their number: a lock on every upload would cost more than a few rows.
             TenantQueueFull: B2S_MAX_QUEUED_PER_TENANT of them are this tenant's.
-            QuotaExceeded, TooManyJobs: it is more than the tenant's allowance.
+            QuotaExceeded, StorageFull, TooManyJobs: it is more than the tenant's allowance.
             IdempotencyConflict: the tenant used the key before with another body.
             ModelNotFound, DatasetNotFound: what the job needs was deleted meanwhile.
         """
@@ -91,14 +79,14 @@ class Jobs(JobQueries):
             JobNotFound: there is none, or it is another tenant's.
         """
         with self._engine.begin() as connection:
-            queued = [c.id == job_id, c.state == JobState.QUEUED, *_of(tenant)]
+            queued = [c.id == job_id, c.state == JobState.QUEUED, *sql.of_tenant(tenant)]
             ending = self._ending(JobState.CANCELED) | {"cancel_requested": True}
-            job = self._advance(connection, _change(queued, ending))
+            job = advance(connection, sql.change_of(queued, ending))
             if job is not None:
                 return job
             connection.execute(
                 update(jobs)
-                .where(c.id == job_id, c.state == JobState.RUNNING, *_of(tenant))
+                .where(c.id == job_id, c.state == JobState.RUNNING, *sql.of_tenant(tenant))
                 .values(cancel_requested=True)
             )
         return self.get(job_id, tenant)
@@ -113,7 +101,7 @@ class Jobs(JobQueries):
         """
         with self._engine.begin() as connection:
             self._await_other_claims(connection, kind)
-            job = self._advance(connection, self._claims[kind], {"lease_owner": owner})
+            job = advance(connection, self._claims[kind], {"lease_owner": owner})
         if job is not None:
             faults.point("claimed")
         return job
@@ -123,16 +111,45 @@ class Jobs(JobQueries):
         values: dict[str, Any] = {"lease_until": from_now(self._settings.lease_seconds)}
         if progress is None and phase is None:
             with single(self._engine) as connection:
-                held = _held(job.id, job.attempt)
+                held = sql.held(job.id, job.attempt)
                 statement = update(jobs).where(*held).values(values).returning(c.cancel_requested)
-                return _signal(connection.execute(statement).scalar_one_or_none())
+                return sql.signal_of(connection.execute(statement).scalar_one_or_none())
         if progress is not None:
             values["progress"] = progress.to_dict()
         if phase is not None:
             values["phase"] = phase
         with self._engine.begin() as connection:
-            renewed = self._advance(connection, _change(_held(job.id, job.attempt), values), event="progress")
-        return _signal(None if renewed is None else renewed.cancel_requested)
+            renewed = advance(connection, sql.change_of(sql.held(job.id, job.attempt), values), event="progress")
+        return sql.signal_of(None if renewed is None else renewed.cancel_requested)
+
+    def got_further(self, job: Job, step: int) -> None:
+        """Another attempt would go on from `step`. If none came so far before, the strikes until now are forgiven.
+
+        Strikes count deaths without progress. The furthest step only grows, so a job that begins anew each time is
+        forgiven nothing and ends.
+        """
+        further = c.furthest.is_(None) | (c.furthest < step)
+        with single(self._engine) as connection:
+            held = sql.held(job.id, job.attempt)
+            connection.execute(update(jobs).where(*held, further).values(furthest=step, strikes=0))
+
+    def settle_pixels(self, job: Job, pixels: int) -> None:
+        """Count what the worker of a set found in it, where that is more than its headers said: in archives, say.
+
+        Told again by another attempt it changes nothing, and nothing is given back. An attempt that was lost counts
+        nothing.
+
+        Raises:
+            QuotaExceeded: it does not fit into what is left of the tenant's day.
+        """
+        with self._engine.begin() as connection:
+            held = select(c.pixels).where(*sql.held(job.id, job.attempt)).with_for_update()
+            known = connection.execute(held).scalar_one_or_none()
+            if known is None or pixels <= known:
+                return
+            bound = connection.execute(select(tenants.c.pixels_per_day).where(tenants.c.name == job.tenant)).scalar()
+            usage.accept_more(connection, job.tenant, job.kind, pixels - known, bound)
+            connection.execute(update(jobs).where(*sql.held(job.id, job.attempt)).values(pixels=pixels))
 
     def finish(self, job: Job, outcome: Outcome, device: str | None = None) -> Job | None:
         """Succeed; `canceled` instead if that was asked for. None: the attempt was lost, nothing counts.
@@ -163,12 +180,12 @@ class Jobs(JobQueries):
         """Fail for good, told as `finish` is; `canceled` instead if that was asked for. None: the attempt was lost."""
         spent = {"timings": dict(timings or {}), "device": device}
         with self._engine.begin() as connection:
-            return self._conclude(connection, job, JobState.FAILED, _error(error) | spent)
+            return self._conclude(connection, job, JobState.FAILED, sql.error_values(error) | spent)
 
     def canceled(self, job: Job) -> Job | None:
         """The worker has stopped as it was asked to. None: the attempt was lost."""
         with self._engine.begin() as connection:
-            return self._advance(connection, self._endings[JobState.CANCELED], _bound(job))
+            return advance(connection, self._endings[JobState.CANCELED], sql.bound_to(job))
 
     def release(self, job: Job, error: JobError) -> Job | None:
         """An attempt died for a reason that another may survive: queue the job again, or fail it after too many.
@@ -176,15 +193,21 @@ class Jobs(JobQueries):
         The next attempt waits 2 s, the one after 8 s, and so on: time for whatever was away to come back.
         """
         with self._engine.begin() as connection:
-            return self._strike(connection, _held(job.id, job.attempt), error, RETRY_SECONDS * 4**job.strikes)
+            return self._strike(connection, sql.held(job.id, job.attempt), error, RETRY_SECONDS * 4**job.strikes)
 
     def hand_back(self, owner: str) -> list[Job]:
         """Queue again, without a strike, whatever a stopping worker still holds."""
         mine = [c.state == JobState.RUNNING, c.lease_owner == owner]
         with self._engine.begin() as connection:
             ids = connection.execute(select(c.id).where(*mine)).scalars().all()
-            freed = [self._advance(connection, _change([c.id == job_id, *mine], _REQUEUED)) for job_id in ids]
+            freed = [advance(connection, sql.change_of([c.id == job_id, *mine], sql.REQUEUED)) for job_id in ids]
         return [job for job in freed if job is not None]
+
+    def give_way(self, job: Job) -> Job | None:
+        """Queue a batch again, without a strike, behind the jobs of others whose turn it is. None: it was lost."""
+        with self._engine.begin() as connection:
+            where = [*sql.held(job.id, job.attempt), ~c.cancel_requested]
+            return advance(connection, sql.change_of(where, {**sql.REQUEUED, "turn": job_files.turn_behind(job)}))
 
     # ---- the sweep's side ---------------------------------------------------------------------------------------
 
@@ -218,6 +241,8 @@ class Jobs(JobQueries):
             if row is None:
                 raise JobNotFound(job_id)
             connection.execute(delete(job_events).where(job_events.c.job_id == job_id))
+            connection.execute(delete(pictures).where(pictures.c.job_id == job_id))
+            job_files.forget(connection, job_id)
         faults.point("purged")
         return Job.from_row(row)
 
@@ -239,7 +264,7 @@ class Jobs(JobQueries):
 
     def _next_turn(self, connection: Connection, new: NewJob) -> int:
         bound = {"of_kind": new.kind, "of_tenant": new.tenant}
-        length, running_round, my_length, my_last = connection.execute(_QUEUE, bound).one()
+        length, running_round, my_length, my_last = connection.execute(sql.QUEUE, bound).one()
         self._require_place(length, my_length)
         return max(running_round or 0, -1 if my_last is None else my_last) + (my_last is not None)
 
@@ -267,35 +292,10 @@ class Jobs(JobQueries):
     def _create(self, connection: Connection, new: NewJob) -> Job:
         _take_what_it_needs(connection, new)
         turn = self._next_turn(connection, new)
-        usage.accept(connection, new)
-        return self._insert(connection, new, turn)
-
-    def _insert(self, connection: Connection, new: NewJob, turn: int) -> Job:
-        values = {
-            "id": new.id,
-            "tenant": new.tenant,
-            "kind": new.kind,
-            "state": JobState.QUEUED,
-            "turn": turn,
-            "attempt": 0,
-            "strikes": 0,
-            "cancel_requested": False,
-            "model": new.model,
-            "dataset_id": new.dataset_id,
-            "options": dict(new.options),
-            "input": dict(new.input),
-            "input_key": new.input_key,
-            "pixels": new.pixels,
-            "request_id": new.request_id,
-            "traceparent": new.traceparent,
-            "idempotency_key": new.idempotency_key,
-            "body_hash": new.body_hash,
-            "progress": Progress(unit=new.unit).to_dict(),
-            "event_seq": 1,
-            "timings": {},
-        }
-        row = connection.execute(_INSERT, values).mappings().one()
-        _record(connection, row, "state")
+        row = connection.execute(sql.INSERT, sql.row_of(new, turn)).mappings().one()
+        connection.execute(sql.RECORD, sql.event_of(row, "state"))
+        job_files.enter(connection, new.id, new.files or ())
+        usage.accept(connection, new)  # last: a tenant's jobs wait for each other from here to the commit
         return Job.from_row(row)
 
     def _replay(self, new: NewJob) -> Job | None:
@@ -319,15 +319,16 @@ class Jobs(JobQueries):
             "started_at": from_now(),
         }
         return {
-            kind: _change([c.id == self._next_in_turn(kind), c.state == JobState.QUEUED], values) for kind in JobKind
+            kind: sql.change_of([c.id == self._next_in_turn(kind), c.state == JobState.QUEUED], values)
+            for kind in JobKind
         }
 
     @cached_property
     def _endings(self) -> Mapping[JobState, Change]:
         """How a held job ends: as succeeded or failed only if nobody has asked to cancel it."""
-        wanted = [*_HELD, ~c.cancel_requested]
-        where = {JobState.SUCCEEDED: wanted, JobState.FAILED: wanted, JobState.CANCELED: _HELD}
-        return {state: _change(held, self._ending(state)) for state, held in where.items()}
+        wanted = [*sql.HELD, ~c.cancel_requested]
+        where = {JobState.SUCCEEDED: wanted, JobState.FAILED: wanted, JobState.CANCELED: sql.HELD}
+        return {state: sql.change_of(held, self._ending(state)) for state, held in where.items()}
 
     def _next_in_turn(self, kind: JobKind) -> ScalarSelect[str]:
         waiting = jobs.alias("waiting").c
@@ -341,24 +342,35 @@ class Jobs(JobQueries):
 
     def _conclude(self, connection: Connection, job: Job, state: JobState, values: Values) -> Job | None:
         """End a held job in `state` with these values, or as canceled if somebody asked for that in the meantime."""
-        ended = self._advance(connection, self._endings[state], {**_bound(job), **values})
-        return ended or self._advance(connection, self._endings[JobState.CANCELED], _bound(job))
+        ended = advance(connection, self._endings[state], {**sql.bound_to(job), **values})
+        return ended or advance(connection, self._endings[JobState.CANCELED], sql.bound_to(job))
 
     def _strike(self, connection: Connection, where: Where, error: JobError, retry_seconds: float = 0.0) -> Job | None:
         more = c.strikes + 1 < self._settings.max_attempts
         struck: Values = {"strikes": c.strikes + 1, "not_before": from_now(retry_seconds)}
         return (
-            self._advance(connection, _change([*where, c.cancel_requested], self._ending(JobState.CANCELED)))
-            or self._advance(connection, _change([*where, more], {**_REQUEUED, **struck}))
-            or self._advance(connection, _change(where, {**self._ending(JobState.FAILED), **_error(error), **struck}))
+            advance(connection, sql.change_of([*where, c.cancel_requested], self._ending(JobState.CANCELED)))
+            or advance(connection, sql.change_of([*where, more], {**sql.REQUEUED, **struck}))
+            or self._pass_over(connection, where, error)
+            or advance(
+                connection, sql.change_of(where, {**self._ending(JobState.FAILED), **sql.error_values(error), **struck})
+            )
         )
+
+    def _pass_over(self, connection: Connection, where: Where, error: JobError) -> Job | None:
+        """Fail the file of a batch at which attempts end, and go on behind it; None: there is none."""
+        batch = select(c.id).where(*where, c.files.is_not(None)).with_for_update()
+        job_id = connection.execute(batch).scalar_one_or_none()
+        if job_id is None or not job_files.give_up(connection, job_id, error):
+            return None
+        return advance(connection, sql.change_of(where, {**sql.REQUEUED, "strikes": 0}))
 
     def _struck(self, where: Where, job_id: str) -> Job | None:
         """Strike a lost job; None: it is lost no more, or the database refuses. Raises if that cannot be reached."""
         with self._engine.connect() as connection:
             try:
                 with connection.begin():
-                    return self._strike(connection, where, _LOST)
+                    return self._strike(connection, where, sql.LOST)
             except SQLAlchemyError as error:
                 log.error("job_not_requeued", job_id=job_id, reason=str(error))
                 return None
@@ -372,18 +384,6 @@ class Jobs(JobQueries):
             "expires_at": from_now(3600 * self._settings.result_hours),
         }
 
-    def _advance(
-        self, connection: Connection, change: Change, bound: Values | None = None, event: str = "state"
-    ) -> Job | None:
-        """The one way a job changes: if it still is what `change` asks for, and with a line in its history."""
-        row = connection.execute(change, bound).mappings().one_or_none()
-        if row is None:
-            return None
-        _record(connection, row, event)
-        usage.settle(connection, row)
-        webhooks.announce(connection, row)
-        return Job.from_row(row)
-
 
 def _take_what_it_needs(connection: Connection, new: NewJob) -> None:
     """Keep model and dataset of a new job from being deleted under it. Base models are never deleted."""
@@ -391,60 +391,3 @@ def _take_what_it_needs(connection: Connection, new: NewJob) -> None:
         models.take(connection, new.model, new.tenant)
     if new.dataset_id is not None:
         datasets.take(connection, new.dataset_id, new.tenant)
-
-
-def _change(where: Where, values: Values) -> Change:
-    """The UPDATE of a job that still is what `where` says; each one is an event of its history."""
-    return update(jobs).where(*where).values({**values, "event_seq": c.event_seq + 1}).returning(jobs)
-
-
-_LOST = JobError("worker_lost", "The worker that ran this job died or stalled; every attempt ended that way.")
-_REQUEUED: Values = {"state": JobState.QUEUED, "lease_owner": None, "lease_until": None, "phase": None}
-
-
-def _held(job_id: Any, attempt: Any) -> list[ColumnElement[bool]]:
-    """Condition: this attempt at the job still runs."""
-    return [c.id == job_id, c.state == JobState.RUNNING, c.attempt == attempt]
-
-
-def _bound(job: Job) -> dict[str, Any]:
-    """What `_HELD` asks for."""
-    return {"held_id": job.id, "held_attempt": job.attempt}
-
-
-def _of(tenant: str | None) -> list[ColumnElement[bool]]:
-    return [] if tenant is None else [c.tenant == tenant]
-
-
-def _error(error: JobError) -> dict[str, Any]:
-    return {"error_code": error.code, "error_detail": error.detail}
-
-
-def _signal(cancel_requested: bool | None) -> Signal:
-    if cancel_requested is None:
-        return Signal.LOST
-    return Signal.CANCEL if cancel_requested else Signal.CONTINUE
-
-
-def _record(connection: Connection, row: RowMapping, event: str) -> None:
-    data: dict[str, Any] = {"state": row["state"], "attempt": row["attempt"]}
-    if event == "progress":
-        data = {"phase": row["phase"], **row["progress"]}
-    elif row["error_code"]:
-        data["error"] = {"code": row["error_code"], "detail": row["error_detail"]}
-    connection.execute(_RECORD, {"job_id": row["id"], "seq": row["event_seq"], "type": event, "data": data})
-
-
-# ---- statements that every job costs ---------------------------------------------------------------------------------
-
-# Built once, with names for what differs: to build one anew and to find its compiled form takes seven times as long as
-# to run it (an UPDATE 1.4 ms of CPU instead of 0.2).
-
-
-_HELD = _held(bindparam("held_id"), bindparam("held_attempt"))
-_MINE = c.tenant == bindparam("of_tenant")
-_QUEUE = select(func.count(), func.min(c.turn), func.count().filter(_MINE), func.max(c.turn).filter(_MINE)).where(
-    c.kind == bindparam("of_kind"), c.state == JobState.QUEUED
-)
-_INSERT = insert(jobs).values(created_at=from_now()).returning(jobs)
-_RECORD = insert(job_events).values(at=from_now())

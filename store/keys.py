@@ -130,6 +130,11 @@ class Keys:
         matches = hmac.compare_digest(NOBODY if row is None else row["digest"], _digest(text))
         return (Key.from_row(row), Allowance.from_row(row)) if row is not None and matches else None
 
+    def is_live(self, key_id: str) -> bool:
+        """Whether a key that was let in before still is neither revoked nor expired."""
+        with single(self._engine) as connection:
+            return bool(connection.execute(select(exists(select(c.id).where(c.id == key_id, *_live())))).scalar())
+
     def configured(self) -> bool:
         """Whether there is any key, be it revoked: revoking the last one must not open the service to everybody."""
         with single(self._engine) as connection:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
+from structlog.typing import EventDict, ExcInfo
 
 from store.settings import Settings
 
@@ -19,6 +21,26 @@ QUIET = (
     "kombu",
     "multiprocessing",
 )
+
+
+def shown(text: str) -> str:
+    """The text with what a terminal would obey written out: escapes and all other controls but line ends."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)
+
+
+def _printable(logger: object, method: str, event: EventDict) -> EventDict:
+    """Write out controls in all that came from outside: a path, a file name, a header (JSON does so by itself)."""
+    lines = {name: shown(value).replace("\n", "\\n") for name, value in event.items() if isinstance(value, str)}
+    return {**event, **lines}
+
+
+def _traceback(output: TextIO, error: ExcInfo) -> None:
+    """A traceback as text (rich took 24 s to load), with what its messages quote written out."""
+    plain = io.StringIO()
+    structlog.dev.plain_traceback(plain, error)
+    output.write(shown(plain.getvalue()))
 
 
 def configure_logs(settings: Settings) -> None:
@@ -36,9 +58,7 @@ def configure_logs(settings: Settings) -> None:
     ]
     pretty = settings.log_format == "pretty" or (settings.log_format == "auto" and sys.stdout.isatty())
     last: list[Any] = (
-        [
-            structlog.dev.ConsoleRenderer(colors=True, exception_formatter=structlog.dev.plain_traceback)
-        ]  # rich took 24 s
+        [_printable, structlog.dev.ConsoleRenderer(colors=True, exception_formatter=_traceback)]
         if pretty
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, text
 
 from store.database import connect
 from store.errors import StoreError
+from store.private import private_folder, write_privately
 from store.settings import load_settings
 
 _LOCK = 0x6232_735F_6D69_6772  # any number that no other program locks: "b2s_migr"
@@ -33,10 +34,11 @@ def configuration(connection: Connection) -> Config:
 
 
 def main() -> int:
+    write_privately()
     try:
         settings = load_settings()
         if settings.database.startswith("sqlite"):
-            settings.data_dir.mkdir(parents=True, exist_ok=True)
+            private_folder(settings.data_dir)
         upgrade(connect(settings.database))
     except (StoreError, OSError) as error:
         print(error, file=sys.stderr)

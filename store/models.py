@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, bindparam, delete, insert, or_, select
+from sqlalchemy import Connection, Engine, and_, bindparam, delete, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 
+from store.bases import Quality, base_for, scene_of
 from store.database import from_now, single
 from store.errors import StoreError
+from store.ids import is_id
 from store.job import FINAL
+from store.model import Model, NewModel
 from store.schema import jobs, models
 
 c = models.c
 REMEMBER_SECONDS = 1.0
+VERSION_DIGITS = 12
+
+VERSION = re.compile(r"(?P<name>[^@]+)@(?P<prefix>[0-9a-f]{6,64})")
+"""A base model with weights of its own, as in base-rgb@0a1b2c3d4e5f: its name, and how their SHA-256 begins."""
 
 # Built once, since every job costs them (see `store.jobs`).
 _BY_ID = select(models).where(c.id == bindparam("by_id"))
-_DEFAULT = (
-    select(models)
-    .where(c.tenant.is_(None), or_(c.channels == 1, c.channels == bindparam("by_channels")))
-    .order_by(c.channels.desc(), c.id)
-    .limit(1)
-)
+_BASES = select(models).where(c.tenant.is_(None), c.id.not_like("%@%"))
 
 
 class ModelNotFound(StoreError):
@@ -53,40 +55,6 @@ class ModelIsShipped(StoreError):
 
 
 @dataclass(frozen=True)
-class NewModel:
-    """A model that a fine-tune made. Its row appears with the job's success, in one transaction, or not at all."""
-
-    id: str
-    name: str
-    channels: int
-    base_model: str | None
-    card: Mapping[str, Any]
-    weights_key: str
-    weights_bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Model:
-    """A model. `tenant` None: a base model, everybody's; its id is its name (`base-gray`)."""
-
-    id: str
-    tenant: str | None
-    name: str
-    channels: int
-    base_model: str | None
-    card: Mapping[str, Any]
-    weights_key: str
-    weights_bytes: int
-    sha256: str
-    created_at: datetime
-
-    def fits(self, channels: int) -> bool:
-        """Whether it can denoise images of so many channels: a gray model takes any number, one by one."""
-        return self.channels in (1, channels)
-
-
-@dataclass(frozen=True)
 class ModelPage:
     """Models, newest first, and the cursor of the next page (None: that was all)."""
 
@@ -99,7 +67,8 @@ class Models:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._base_models: dict[str | int, tuple[float, Model]] = {}  # by id or channels, with when it was read
+        self._bases: Mapping[str, Model] = {}
+        self._bases_read_at = float("-inf")
 
     def register(
         self,
@@ -113,13 +82,16 @@ class Models:
         tenant: str | None = None,
         base_model: str | None = None,
     ) -> None:
-        """Record a model. The same id and weights again change nothing; a base model's new weights replace its row."""
+        """Record a model. The same id and weights again change nothing.
+
+        New weights of a base model take its name over; those before stay under `name@…` (see `VERSION`).
+        """
         values = {
             "id": model_id, "tenant": tenant, "name": name, "channels": channels, "base_model": base_model,
             "card": dict(card), "weights_key": weights_key, "weights_bytes": weights_bytes, "sha256": sha256,
             "created_at": from_now(),
         }  # fmt: skip
-        self._base_models.clear()
+        self._bases_read_at = float("-inf")
         try:
             self._replace(values)
         except IntegrityError:  # a process that started together with this one was faster: now its row is there
@@ -127,22 +99,46 @@ class Models:
 
     def _replace(self, values: Mapping[str, Any]) -> None:
         with self._engine.begin() as connection:
-            known = connection.execute(select(c.sha256).where(c.id == values["id"])).scalar_one_or_none()
-            if known == values["sha256"]:
+            row = connection.execute(_BY_ID, {"by_id": values["id"]}).mappings().one_or_none()
+            known = None if row is None else dict(row)
+            if values["tenant"] is None:
+                _keep_version(connection, known)
+                _keep_version(connection, values)
+            if known is not None and known["sha256"] == values["sha256"]:
                 return
             connection.execute(delete(models).where(c.id == values["id"]))
             connection.execute(insert(models).values(values))
 
     def get(self, model_id: str, tenant: str) -> Model:
-        """One model: a base model or one of the tenant's.
+        """One model: a base model, also by a version of it (see `VERSION`), or one of the tenant's.
 
         Raises:
             ModelNotFound: there is none, or it is another tenant's.
         """
-        model = self._remembered(model_id) or self._read(_BY_ID, {"by_id": model_id}, model_id)
+        model = None if is_id("mdl", model_id) else self.bases().get(model_id)
+        version = VERSION.fullmatch(model_id)
+        if model is None:
+            model = self._version(version["name"], version["prefix"]) if version else self._one(model_id)
         if model is None or model.tenant not in (None, tenant):
             raise ModelNotFound(model_id)
         return model
+
+    def pinned(self, name: str, sha256: str) -> Model:
+        """A base model with just these weights, under its name. Raises ModelNotFound."""
+        model = self.bases().get(name)
+        if model is None or model.sha256 != sha256:
+            model = self._version(name, sha256)
+        if model is None:
+            raise ModelNotFound(f"{name}@{sha256}")
+        return replace(model, id=name)
+
+    def bases(self) -> Mapping[str, Model]:
+        """The base models by name: read at most once a second; every job asks, and they change with the program."""
+        if time.monotonic() - self._bases_read_at > REMEMBER_SECONDS:
+            with single(self._engine) as connection:
+                found = [Model(**row) for row in connection.execute(_BASES).mappings()]
+            self._bases, self._bases_read_at = {model.id: model for model in found}, time.monotonic()
+        return self._bases
 
     def delete(self, model_id: str, tenant: str) -> Model:
         """Forget a fine-tuned model and return what it was; its weights are deleted after that.
@@ -167,37 +163,48 @@ class Models:
         with single(self._engine) as connection:
             return set(connection.execute(select(c.weights_key).where(c.weights_key.in_(keys))).scalars())
 
-    def default_for(self, channels: int) -> Model:
-        """The base model for images of so many channels: one made for them, else the gray one.
+    def default_for(self, channels: int, quality: Quality = Quality.FAST) -> Model:
+        """The base model for images of so many channels, as `store.bases` has it.
 
         Raises:
             ModelNotFound: no base model is registered; `store.shipped.register_shipped` does that at start.
         """
-        model = self._remembered(channels) or self._read(_DEFAULT, {"by_channels": channels}, channels)
-        if model is None:
+        there = self.bases()
+        name = base_for(quality, scene_of(channels), there)
+        if name is None:
             raise ModelNotFound("base-gray")
-        return model
+        return there[name]
 
-    def _remembered(self, key: str | int) -> Model | None:
-        """A base model that was read a moment ago: every job asks for one, and they change with the program only."""
-        read_at, model = self._base_models.get(key, (float("-inf"), None))
-        return model if time.monotonic() - read_at < REMEMBER_SECONDS else None
-
-    def _read(self, query: Select[Any], bound: Mapping[str, Any], key: str | int) -> Model | None:
+    def _one(self, model_id: str) -> Model | None:
         with single(self._engine) as connection:
-            row = connection.execute(query, bound).mappings().one_or_none()
-        model = None if row is None else Model(**row)
-        if model is not None and model.tenant is None:
-            self._base_models[key] = (time.monotonic(), model)
-        return model
+            row = connection.execute(_BY_ID, {"by_id": model_id}).mappings().one_or_none()
+        return None if row is None else Model(**row)
+
+    def _version(self, name: str, prefix: str) -> Model | None:
+        """The base model of that name whose SHA-256 begins so; None: there is none, or there are several."""
+        named = or_(c.id == name, c.id.startswith(f"{name}@", autoescape=True))
+        query = select(models).where(c.tenant.is_(None), named, c.sha256.startswith(prefix, autoescape=True))
+        with single(self._engine) as connection:
+            found = {row["sha256"]: Model(**row) for row in connection.execute(query.order_by(c.id)).mappings()}
+        return next(iter(found.values())) if len(found) == 1 else None
 
     def page(self, tenant: str, limit: int = 50, cursor: str | None = None) -> ModelPage:
         """Models a tenant may use, by descending id (fine-tuned newest first, then base). `cursor`: last id before."""
-        query = select(models).where(or_(c.tenant.is_(None), c.tenant == tenant)).order_by(c.id.desc()).limit(limit + 1)
+        usable = or_(and_(c.tenant.is_(None), c.id.not_like("%@%")), c.tenant == tenant)
+        query = select(models).where(usable).order_by(c.id.desc()).limit(limit + 1)
         query = query if cursor is None else query.where(c.id < cursor)
         with single(self._engine) as connection:
             page = [Model(**row) for row in connection.execute(query).mappings()]
         return ModelPage(page[:limit], page[limit - 1].id if len(page) > limit else None)
+
+
+def _keep_version(connection: Connection, base: Mapping[str, Any] | None) -> None:
+    """Enter a base model's weights under `name@…` as well, where they stay when others take the name over."""
+    if base is None:
+        return
+    version = f"{base['id']}@{base['sha256'][:VERSION_DIGITS]}"
+    if connection.execute(_BY_ID, {"by_id": version}).first() is None:
+        connection.execute(insert(models).values(dict(base) | {"id": version}))
 
 
 def publish(connection: Connection, new: NewModel, tenant: str) -> None:

@@ -32,18 +32,22 @@ jobs = Table(
     # The queue: `turn` is the round of the round-robin between tenants in which the job runs (see Jobs.create)
     Column("turn", BigInteger, nullable=False),
     Column("attempt", Integer, nullable=False),  # claims so far; the number of the running one guards every write
-    Column("strikes", Integer, nullable=False),  # attempts that died; handing a job back at shutdown is none
+    Column("strikes", Integer, nullable=False),  # attempts that died without progress; handing back is none
+    Column("furthest", BigInteger),  # the step from which another attempt would go on; NULL: the first
     Column("not_before", UtcDateTime),  # a retry waits until then
     Column("lease_owner", String(128)),
     Column("lease_until", UtcDateTime),
     Column("cancel_requested", Boolean, nullable=False),
     # What was asked
     Column("model", String(200)),
+    Column("bases", JSON(none_as_null=True)),  # SHA-256 by name of the base models it may be run with; NULL: any
+    Column("needs", Integer, nullable=False, server_default="0"),  # what its worker has to know (see store.options)
     Column("dataset_id", String(40)),  # no foreign key: the id is history once the dataset is deleted
     Column("options", JSON, nullable=False),
     Column("input", JSON, nullable=False),  # what the probe saw: format, width, height, channels, dtype, frames…
     Column("input_key", Text),
     Column("pixels", BigInteger, nullable=False),  # width × height × frames; of all images for a set
+    Column("files", Integer),  # of a batch, how many it brought (see `store.job_files`); NULL: no batch
     Column("request_id", String(128)),
     Column("traceparent", String(64)),  # of the request's span, if it is traced
     Column("idempotency_key", String(255)),
@@ -87,6 +91,47 @@ job_events = Table(
     Column("at", UtcDateTime, nullable=False),
 )
 
+job_files = Table(
+    "job_files",
+    metadata,
+    # The files of a batch, in the order in which they are denoised; they go with their job's bytes
+    Column("job_id", String(40), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),  # from 0
+    Column("name", Text, nullable=False),  # as the sender calls it: never a path of ours
+    Column("key", Text, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("pixels", BigInteger, nullable=False),  # as the header says; 0 for an archive or what is no image
+    Column("archive", Boolean, nullable=False),  # a worker puts what it holds in its place
+    Column("state", String(16), nullable=False),  # `queued`, `succeeded` or `failed`
+    Column("result_key", Text),
+    Column("report_key", Text),
+    Column("result", JSON(none_as_null=True)),
+    Column("error_code", String(64)),
+    Column("error_detail", Text),
+)
+
+pictures = Table(
+    "pictures",
+    metadata,
+    # What is drawn of a finished job when somebody asks for it (see `store.pictures`); what is lost is drawn again
+    Column("id", String(64), primary_key=True),  # job_…/<digest of what>
+    Column("job_id", String(40), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("tenant", String(64), nullable=False),
+    Column("what", JSON, nullable=False),
+    Column("attempt", Integer, nullable=False),  # claims so far; the number of the running one guards every write
+    Column("lease_until", UtcDateTime),
+    Column("key", Text),
+    Column("bytes", BigInteger),
+    Column("sha256", String(64)),
+    Column("error_code", String(64)),
+    Column("error_detail", Text),
+    Column("asked_at", UtcDateTime, nullable=False),  # last
+    Column("ended_at", UtcDateTime),  # drawn or refused
+    Index("pictures_waiting", "ended_at", "asked_at"),
+    Index("pictures_kept", "tenant", "ended_at"),
+    Index("pictures_job", "job_id"),
+)
+
 models = Table(
     "models",
     metadata,
@@ -103,6 +148,15 @@ models = Table(
     Index("models_listing", "tenant", "id"),
 )
 
+workers = Table(
+    "workers",
+    metadata,
+    # A host that takes denoise jobs; nothing is told of one that has not been seen for a while
+    Column("host", String(255), primary_key=True),
+    Column("backend", String(32), nullable=False),  # what its networks run on: `ncnn-float32`, `cuda-float16`…
+    Column("seen_at", UtcDateTime, nullable=False),
+)
+
 tenants = Table(
     "tenants",
     metadata,
@@ -111,6 +165,7 @@ tenants = Table(
     Column("requests_per_minute", Integer),
     Column("unfinished_jobs", Integer),
     Column("pixels_per_day", BigInteger),
+    Column("stored_bytes", BigInteger),
     Column("created_at", UtcDateTime, nullable=False),
 )
 

@@ -5,13 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field, ValidationError
+from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from store.errors import SettingsError
+from store.loopback import is_loopback
+from store.redis_url import for_redis
 
 Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
+
+
+UPLOAD_BYTES = 64 * 2**20
+"""Largest upload where others than the machine's own user may send some, unless set."""
+
+OWN_UPLOAD_BYTES = 2**30
+"""Largest upload where only the machine's own user can: a stack of 60 frames of 2048² in 16 bit is half of it."""
 
 
 class Settings(BaseSettings):
@@ -28,7 +37,9 @@ class Settings(BaseSettings):
         "", description="Where bytes live. Default: a folder in B2S_DATA_DIR. Else `s3://`, `gs://`, `az://` URL."
     )
     redis_url: str = Field(
-        "redis://127.0.0.1:6379/0", description="Redis of the job queue. `make run` starts one when unset."
+        "redis://127.0.0.1:6379/0",
+        description="Redis of the job queue: `redis://host:port/db`, or `unix:///path` of a socket. `make run` starts "
+        "one when unset.",
     )
 
     # Gateway
@@ -42,9 +53,33 @@ class Settings(BaseSettings):
         False,
         description="Let a gateway without keys listen beyond loopback: only where a proxy or firewall guards it.",
     )
-    max_upload_bytes: Positive = Field(64 * 2**20, description="Largest upload in bytes.")
-    max_pixels: Positive = Field(100_000_000, description="Largest image in pixels (width × height × frames).")
+    allowed_hosts: str = Field(
+        "", description="Names besides loopback's that a gateway without keys answers to, commas between."
+    )
+    max_upload_bytes: int = Field(
+        0,
+        ge=0,
+        description="Largest upload in bytes; 0: 1 GiB for a gateway without keys on loopback (at most a quarter "
+        "of the free disk), else 64 MiB.",
+    )
+    max_pixels: Positive = Field(
+        100_000_000,
+        description="Largest image in pixels (width × height); of a TIFF, FITS or NPY stack each page, of other "
+        "formats all frames together.",
+    )
+    quality: Literal["auto", "fast", "best"] = Field(
+        "auto",
+        description="Base models of jobs that name neither model nor quality; `auto`: `best` where all workers have "
+        "CUDA or a CPU with AMX, else `fast`.",
+    )
     max_wait_seconds: Seconds = Field(120.0, description="Longest time a request may ask to wait for its job.")
+    max_connections: int = Field(
+        0, ge=0, description="Connections at a time; those that say least go first. 0: as many as there may be files."
+    )
+    max_connections_per_address: int = Field(0, ge=0, description="Of these, from one address; 0: half of them.")
+    trusted_proxies: str = Field(
+        "", description="Addresses or networks of proxies, commas between: theirs are bounded in all only."
+    )
     poll_seconds: Seconds = Field(
         0.02, description="Shortest time between two looks for changed jobs, while workers are not heard."
     )
@@ -61,8 +96,21 @@ class Settings(BaseSettings):
     )
     lease_seconds: Seconds = Field(30.0, description="A running job unheard of for so long is given to another worker.")
     heartbeat_seconds: Seconds = Field(0.5, description="How often a worker renews its lease and looks for a cancel.")
-    max_attempts: Positive = Field(3, description="Attempts at a job before it fails for good.")
+    max_attempts: Positive = Field(
+        3, description="Attempts at a job before it fails for good; of a fine-tune, those since it last got further."
+    )
     sweep_seconds: Seconds = Field(5.0, description="How often lost, expired and unrung jobs are looked for.")
+
+    # Pictures
+    picture_seconds: Seconds = Field(
+        20.0, description="Longest time a request waits for its picture to be drawn; then 503 and Retry-After."
+    )
+    max_pictures_per_tenant: Positive = Field(
+        16, description="Pictures of one tenant that may wait to be drawn; more are refused with 429 and Retry-After."
+    )
+    picture_bytes_per_tenant: Positive = Field(
+        256 * 2**20, description="Bytes of drawn pictures kept for one tenant; the oldest make room."
+    )
 
     # Retention
     result_hours: float = Field(72.0, gt=0, description="Hours after its end that a job keeps its bytes; then 410.")
@@ -76,16 +124,27 @@ class Settings(BaseSettings):
     denoise_threads: int = Field(
         0, ge=0, description="CPU threads of a denoise process; 0: all cores, or a share while others wait."
     )
+    cpu_precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="Precision of networks on a CPU; `auto`: `bfloat16` where a trial finds it much faster."
+    )
     warm_models: Positive = Field(3, description="Models a denoise process keeps loaded.")
     shutdown_seconds: Positive = Field(
         20, description="Time a stopping worker gives its running job before handing it back."
+    )
+    stuck_seconds: Seconds = Field(
+        30.0, description="Time in which a canceled job's process has to come back; then it is replaced."
+    )
+    debuggable: bool = Field(
+        False, description="Let profilers and debuggers of the same user look into workers, which hold secrets."
     )
     metrics_port: int = Field(9808, ge=0, le=65535, description="Port of the denoise worker's /metrics; 0: none.")
     metrics_host: str = Field("127.0.0.1", description="Address of the workers' and the courier's /metrics.")
 
     # Fine-tuning
-    max_set_bytes: Positive = Field(20 * 2**30, description="Largest training set in bytes, as sent and unpacked.")
-    max_set_images: Positive = Field(10_000, description="Most files in a training set.")
+    max_set_bytes: Positive = Field(
+        20 * 2**30, description="Largest training set or batch in bytes, as sent and unpacked."
+    )
+    max_set_images: Positive = Field(10_000, description="Most files in a training set or batch.")
     min_set_pixels: Positive = Field(65_536, description="Fewest usable pixels that a fine-tune learns from.")
     dataset_days: float = Field(30.0, gt=0, description="Days after its last use that a dataset is kept.")
     finetune_minutes: float = Field(60.0, gt=0, description="Longest training that a request may ask for, in minutes.")
@@ -108,6 +167,9 @@ class Settings(BaseSettings):
         False, description="Let webhooks go to private addresses and over http: where receivers are in the own network."
     )
 
+    webhook_ports: str = Field(
+        "", description="Ports of receivers besides 80 and 443, commas between; `any`: no bound."
+    )
     courier_metrics_port: int = Field(9810, ge=0, le=65535, description="Port of the courier's /metrics; 0: none.")
 
     # Logs and traces
@@ -118,6 +180,32 @@ class Settings(BaseSettings):
     traces: bool = Field(
         False, description="Export OpenTelemetry traces, over OTLP to where the standard `OTEL_…` variables say."
     )
+
+    @property
+    def most_upload_bytes(self) -> int:
+        """The largest upload that a gateway with these settings ever takes; workers take what it took."""
+        own = is_loopback(self.host) and not self.allow_open
+        return self.max_upload_bytes or (OWN_UPLOAD_BYTES if own else UPLOAD_BYTES)
+
+    @property
+    def receivers_ports(self) -> frozenset[int] | None:
+        """Ports that webhooks may go to; None: any."""
+        if self.webhook_ports.strip() == "any":
+            return None
+        return frozenset({80, 443, *map(int, filter(None, self.webhook_ports.replace(" ", "").split(",")))})
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis(cls, url: str) -> str:
+        return for_redis(url)
+
+    @field_validator("webhook_ports")
+    @classmethod
+    def _ports(cls, text: str) -> str:
+        ports = [] if text.strip() == "any" else [port.strip() for port in text.split(",") if port.strip()]
+        if not all(port.isdecimal() and 0 < int(port) < 65536 for port in ports):
+            raise ValueError("it has to be numbers of ports, as in 8443,9000, or `any`")
+        return text
 
     @property
     def database(self) -> str:

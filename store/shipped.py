@@ -33,8 +33,10 @@ def register_shipped(models: Models, blobs: Blobs, folder: Path = SHIPPED) -> li
 
 def _keep(blobs: Blobs, key: str, data: bytes) -> None:
     try:
-        blobs.head(key)
+        whole = blobs.head(key).size == len(data)
     except BlobMissing:
+        whole = False
+    if not whole:
         blobs.put(key, data)
 
 

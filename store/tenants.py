@@ -32,11 +32,13 @@ class Allowance:
         requests_per_minute: counted by each gateway process for itself.
         unfinished_jobs: jobs queued or running at a time.
         pixels_per_day: pixels (width × height × frames) of the jobs accepted in a day, UTC.
+        stored_bytes: uploads, results, datasets and models at a time, as `store.stored` adds them up.
     """
 
     requests_per_minute: int | None = None
     unfinished_jobs: int | None = None
     pixels_per_day: int | None = None
+    stored_bytes: int | None = None
 
     @classmethod
     def columns(cls) -> list[Column[Any]]:

@@ -20,6 +20,7 @@ from store.database import single, today
 from store.errors import QuotaExceeded, TooManyJobs
 from store.job import FINAL, JobKind, JobState, NewJob
 from store.schema import jobs, usage
+from store.stored import Room, stored_bytes
 
 c = usage.c
 _COUNTS = [column.name for column in c if not column.primary_key]
@@ -66,6 +67,16 @@ class Usage:
             rows = connection.execute(query).mappings()
             return [DayUsage(**{**row, "kind": JobKind(row["kind"])}) for row in rows]
 
+    def stored(self, tenant: str) -> int:
+        """Bytes that a tenant stores now."""
+        with single(self._engine) as connection:
+            return int(connection.execute(stored_bytes(tenant)).scalar_one())
+
+    def room(self, tenant: str, bound: int | None) -> Room:
+        """What a tenant stores now, beside how much it may."""
+        with single(self._engine) as connection:
+            return Room.of(connection, tenant, bound)
+
     def accepted_today(self, tenant: str) -> tuple[date, int]:
         """The database's day (UTC), and the pixels accepted on it so far."""
         pixels = select(func.coalesce(func.sum(c.accepted_pixels), 0)).where(c.tenant == tenant, c.day == today())
@@ -75,22 +86,37 @@ class Usage:
 
 
 def accept(connection: Connection, new: NewJob) -> None:
-    """Count a job that is being accepted, within what its tenant may use.
+    """Count a job that is being accepted, and whose row is there already, within what its tenant may use.
+
+    From here to the end of the transaction no other job of the tenant is counted.
 
     Raises:
         QuotaExceeded: its pixels do not fit into what is left of the day.
+        StorageFull: its upload does not fit into what the tenant may store.
         TooManyJobs: the tenant has as many unfinished jobs as it may.
     """
-    day = _add(connection, new.tenant, new.kind, {"accepted": 1, "accepted_pixels": new.pixels})
     bounds = new.allowance
-    if bounds.pixels_per_day is not None:
-        spent = select(func.sum(c.accepted_pixels)).where(c.tenant == new.tenant, c.day == day)
-        if int(connection.execute(spent).scalar_one()) > bounds.pixels_per_day:
-            raise QuotaExceeded(bounds.pixels_per_day, resets_at(date.fromisoformat(day)))
+    _accept_pixels(connection, new.tenant, new.kind, bounds.pixels_per_day, accepted=1, accepted_pixels=new.pixels)
+    if new.dataset_id is None:
+        Room.of(connection, new.tenant, bounds.stored_bytes).require_counted(int(new.input.get("bytes", 0)))
     if bounds.unfinished_jobs is not None:
         mine = (jobs.c.kind.in_(list(JobKind)), jobs.c.state.in_(UNFINISHED), jobs.c.tenant == new.tenant)
-        if connection.execute(select(func.count()).where(*mine)).scalar_one() >= bounds.unfinished_jobs:
+        if connection.execute(select(func.count()).where(*mine)).scalar_one() > bounds.unfinished_jobs:
             raise TooManyJobs(bounds.unfinished_jobs, BUSY_RETRY_SECONDS)
+
+
+def accept_more(connection: Connection, tenant: str, kind: JobKind, pixels: int, bound: int | None) -> None:
+    """Count pixels of an accepted job that only its worker could see. Raises QuotaExceeded."""
+    _accept_pixels(connection, tenant, kind, bound, accepted_pixels=pixels)
+
+
+def _accept_pixels(connection: Connection, tenant: str, kind: JobKind, bound: int | None, **amounts: int) -> None:
+    day = _add(connection, tenant, kind, amounts)
+    if bound is None:
+        return
+    spent = select(func.sum(c.accepted_pixels)).where(c.tenant == tenant, c.day == day)
+    if int(connection.execute(spent).scalar_one()) > bound:
+        raise QuotaExceeded(bound, resets_at(date.fromisoformat(day)))
 
 
 def settle(connection: Connection, job: RowMapping) -> None:

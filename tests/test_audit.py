@@ -13,9 +13,9 @@ from types import ModuleType
 
 import pytest
 
-from tests.courier.receiver import Receiver, receiving, status
-from tests.docker.scripts import ROOT, script
-from tests.service.gateway import free_port
+from tests.harness.ports import free_port
+from tests.harness.receiver import Receiver, receiving, status
+from tests.harness.scripts import ROOT, script
 
 HOLE = {
     "id": "GHSA-aaaa-bbbb-cccc",

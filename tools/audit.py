@@ -39,13 +39,14 @@ class Accepted(NamedTuple):
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
-    """Audit what `requirements-dev.lock` names, which is all of `requirements.lock` and the tools."""
+    """Audit what `requirements-dev.lock` names, which is all of `requirements.lock` and the tools, and torch."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--required", action="store_true", help="fail if the advisory service gives no answer")
     required = parser.parse_args(arguments).required
     try:
         accepted = [one for one in exceptions(root / "pyproject.toml") if one.until >= date.today()]
-        audited = ask(root / "requirements-dev.lock", [one.id for one in accepted])
+        locks = [root / "requirements-dev.lock", root / "requirements-torch.lock"]
+        audited = [one for lock in locks if lock.exists() for one in ask(lock, [one.id for one in accepted])]
     except NoAnswer as error:
         print(f"audit: NOT MADE, the advisory service gave no answer: {error}", file=sys.stderr)
         return int(required)

@@ -4,6 +4,7 @@ Stopped
 ├── Canceled       somebody asked for it
 ├── LeaseLost      the job was given to another worker: write nothing
 ├── ShuttingDown   this worker has to go: hand the job back
+├── GivesWay       a batch lets the jobs of others go first
 ├── Refused        the job cannot work, whoever tries: fail it, with words for the person who sent it
 └── Retriable      another attempt may work
 """
@@ -27,6 +28,10 @@ class LeaseLost(Stopped):
 
 class ShuttingDown(Stopped):
     """The grace time of a stopping worker is over."""
+
+
+class GivesWay(Stopped):
+    """Something of a batch is done, and others wait."""
 
 
 class Refused(Stopped):

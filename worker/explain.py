@@ -8,9 +8,9 @@ import structlog
 import torch
 from sqlalchemy.exc import SQLAlchemyError
 
-from images.errors import ImageError
+from images.errors import DecoderKilled, ImageError
 from model.errors import ModelError, WeightsError
-from store.errors import BlobMissing, BlobStoreError
+from store.errors import BlobMissing, BlobStoreError, OptionsNotUnderstood
 from store.job import JobError
 from store.models import ModelNotFound
 from worker.errors import Refused, Retriable, Stopped
@@ -29,12 +29,17 @@ def explain(error: Exception) -> Stopped:
             return error
         case ImageError():
             return Refused(error.code, str(error))
+        case DecoderKilled():
+            log.error("decoder_killed", reason=str(error))
+            return Retriable("decoder_killed", f"{error} It was out of memory, most likely: send it again later.")
         case ModelNotFound():
             return Refused("model_not_found", f"{error} It was deleted after the job was sent; choose another one.")
         case WeightsError():
             return Refused("model_unusable", f"{error} Choose another model.")
         case ModelError():
             return Refused("not_denoisable", str(error))
+        case OptionsNotUnderstood():
+            return Refused("options_not_understood", f"This worker does not understand {error}; leave it out.")
         case BlobMissing():
             return Refused("input_gone", "The bytes of this job were deleted before it ran; send them again.")
         case BlobStoreError() | SQLAlchemyError():

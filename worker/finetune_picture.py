@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from worker import ways
 from worker.charts import (
     BLUE,
     CAPTION,
@@ -35,6 +37,7 @@ from worker.charts import (
 
 Preview = Sequence[NDArray[Any]]
 MOST_PREVIEWS = 3
+WORDS = 100  # characters of a line beside its name
 TITLES = (
     ("Held out, noisy", "never learned from"),
     ("By the base model", ""),
@@ -120,6 +123,7 @@ def _findings(report: Mapping[str, Any]) -> list[tuple[str, str, tuple[int, int,
     verdict = ("yes: it beat its base on held-out images", GREEN) if report["promoted"] else (
         "no: use the base model, or send more images and train longer", ORANGE)  # fmt: skip
     noise = report["noise"]
+    frames = (report.get("frames") or {}).get("sentence")
     scores = report["scores"]
     compared = ", ".join(
         f"{words} {scores[name]:+.2f} dB" if name == "gain_db" else f"{words} {scores[name]:.2f} dB"
@@ -129,13 +133,20 @@ def _findings(report: Mapping[str, Any]) -> list[tuple[str, str, tuple[int, int,
     return [
         ("Promoted", *verdict),
         ("Estimated PSNR, held out", compared, INK),
+        ("Method", ways.method_words(report.get("learning")), INK),
+        *([("Kind of noise", _kind(noise["shape"]), INK)] if "shape" in noise else []),
         ("Noise of the set", f"alpha {_shown(noise.get('alpha'))}, sigma {_shown(noise.get('sigma'))}", INK),
         (
             "Learned from",
             f"{found['kept']} files, {found['pixels'] / 1e6:.1f} megapixels; left out: {found['left_out']}",
             INK,
         ),
+        *(("Frames" if line == 0 else "", words, INK) for line, words in enumerate(wrap(frames or "", WORDS))),
     ]
+
+
+def _kind(shape: Mapping[str, Any]) -> str:
+    return f"treated as {shape['treated_as']}; correlation {shape['beside']:.2f} beside, {shape['below']:.2f} below"
 
 
 def _header(page: Pixels, report: Mapping[str, Any]) -> None:

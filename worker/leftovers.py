@@ -1,4 +1,4 @@
-"""Bytes of datasets and models that nobody names, and datasets that nobody uses."""
+"""Bytes that no row names, and datasets that nobody uses."""
 
 from __future__ import annotations
 
@@ -6,8 +6,13 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+import structlog
+
 from store.blobs import Blobs, dataset_prefix
 from store.datasets import DatasetInUse, DatasetNotFound, Datasets
+from store.errors import StoreError
+
+log = structlog.get_logger(__name__)
 
 BATCH = 500
 Known = Callable[[Sequence[str]], set[str]]
@@ -42,6 +47,11 @@ def collect_unnamed(blobs: Blobs, prefix: str, known: Known, older_seconds: floa
 
 def _delete_unknown(blobs: Blobs, keys: list[str], known: Known) -> int:
     unnamed = sorted(set(keys) - known(keys)) if keys else []
-    if unnamed:
+    if not unnamed:
+        return 0
+    try:
         blobs.delete(unnamed)
+    except StoreError as error:
+        log.warning("orphans_left", reason=str(error))  # the next sweep finds them again
+        return 0
     return len(unnamed)

@@ -22,10 +22,13 @@ from worker.gpu import GpuCollector
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 
 
-OUTCOMES = ("succeeded", "failed", "canceled", "retried", "lost", "handed_back")
+OUTCOMES = ("succeeded", "failed", "canceled", "retried", "lost", "handed_back", "gave_way")
 """What may become of an attempt: a state of the job, or a word for why it has none yet."""
 
 BOOLEANS = ("true", "false")
+
+BACKENDS = ("ncnn-float32", "onednn-bfloat16", "torch-float32", "cuda-float16")
+"""`model.backend.NAMES`, told without torch."""
 
 SWEPT = ("requeued", "failed", "canceled", "rung", "expired", "datasets_expired", "forgotten", "orphaned")
 
@@ -42,12 +45,18 @@ class WorkerMetrics:
         self._pixels = _counter(registry, "b2s_pixels", "Pixels worked on (width x height x frames).", kind=JobKind)
         self._tiles = _counter(registry, "b2s_tiles", "Tiles or steps done.", kind=JobKind)
         self._oom = Counter("b2s_oom_retries", "Tiles halved because the GPU was full.", registry=registry)
+        self._backends = _counter(
+            registry, "b2s_backend_images", "Images denoised, by how the network ran.", backend=BACKENDS
+        )
         self._swept = _counter(registry, "b2s_swept_jobs", "What the sweep put right.", what=SWEPT)
         self._files = _counter(registry, "b2s_finetune_files", "Files of training sets.", verdict=("kept", "left_out"))
         self._models = _counter(
             registry, "b2s_finetune_models", "Models made, by whether they beat their base.", promoted=BOOLEANS
         )
         self._checkpoints = _counter(registry, "b2s_checkpoints", "Checkpoints of fine-tunes.", stored=BOOLEANS)
+        self._damaged_weights = _counter(
+            registry, "b2s_weights_damaged", "Weights that are not what their row says.", put_back=BOOLEANS
+        )
 
     def observe_files(self, kept: int, left_out: int) -> None:
         """Count the files of a validated training set."""
@@ -62,6 +71,10 @@ class WorkerMetrics:
         """Count a checkpoint; one that is not stored costs time if the worker dies."""
         self._checkpoints.labels(str(stored).lower()).inc()
 
+    def observe_damaged_weights(self, put_back: bool) -> None:
+        """Count weights that the store has damaged, by whether this program had them whole."""
+        self._damaged_weights.labels(str(put_back).lower()).inc()
+
     def observe_attempt(self, job: Job, outcome: str, stages: Mapping[str, float], units: int) -> None:
         """Count one attempt; `outcome` is one of `OUTCOMES`."""
         self._attempts.labels(job.kind, outcome).inc()
@@ -71,9 +84,10 @@ class WorkerMetrics:
             for stage, seconds in stages.items():
                 self._stages.labels(job.kind, stage).observe(seconds)
 
-    def observe_oom(self, retries: int) -> None:
-        """Count tiles that were halved since the last call."""
-        self._oom.inc(retries)
+    def observe_compute(self, backend: str, halved: int) -> None:
+        """Count an image that a backend (one of `BACKENDS`) denoised, and the tiles of it that did not fit the GPU."""
+        self._backends.labels(backend).inc()
+        self._oom.inc(halved)
 
     def observe_sweep(self, what: str, count: int) -> None:
         """Count what a sweep did, one of `SWEPT`."""

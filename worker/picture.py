@@ -1,7 +1,7 @@
 """report.png: what denoising did, at a glance. Before, after and what was taken out; then the checks on it.
 
-Made for every job, so it is drawn with Pillow and NumPy alone and from at most 320 x 320 pixels of the image: about
-8 ms on one core. Pixels are shown 1:1 from the middle of the image, because shrinking an image hides its noise.
+Drawn with Pillow and NumPy alone and from at most 320 x 320 pixels of the image: about 8 ms on one core. Pixels are
+shown 1:1 from the middle of the image, because shrinking an image hides its noise.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from model.report.report import WHITE
 from worker.charts import (
     BLUE,
     BLUE_FILL,
@@ -39,26 +40,27 @@ from worker.charts import (
     shown,
     write,
 )  # fmt: skip
+from worker.cut import Cut
 
 Array = NDArray[Any]
 _REACH = 4.0  # residual panel: gray is zero, black and white are 4 standard deviations
-_WHITE_BOUND = 0.15  # |autocorrelation| above which noise counts as correlated, as in model.report
+_UNIT_LETTERS = 16
 
 
-def draw(noisy: Array, denoised: Array, report: dict[str, Any]) -> bytes:
+def draw(cut: Cut, report: dict[str, Any]) -> bytes:
     """A PNG, 1056 pixels wide, of one job.
 
     Args:
-        noisy, denoised: (N, H, W, C), (H, W, C) or (H, W), same shape; of a stack, the middle page is shown.
+        cut: the middle of the image, before and after.
         report: `model.report.Report.to_dict()`.
     """
-    panels = _panels(noisy, denoised)
+    panels = _panels(cut)
     findings = _findings(report)
     remarks = _remarks(report["warnings"])
     charts_top = HEADER + CAPTION + len(panels[0].image) + GUTTER
     table_top = charts_top + CAPTION + CHART + GUTTER + 6
     page = blank(table_top + LINE * (len(findings) + len(remarks)) + GUTTER + 8)
-    _header(page, noisy, panels[0].cropped)
+    _header(page, cut, panels[0].cropped)
     charts = (
         _histogram(report),
         _autocorrelation(report),
@@ -74,28 +76,18 @@ def draw(noisy: Array, denoised: Array, report: dict[str, Any]) -> bytes:
 # ---- pictures --------------------------------------------------------------------------------------------------------
 
 
-def _panels(noisy: Array, denoised: Array) -> tuple[Panel, ...]:
+def _panels(cut: Cut) -> tuple[Panel, ...]:
     """Before and after under one stretch, and their difference."""
-    before, after = _window(noisy), _window(denoised)
-    low, high = (0.0, 255.0) if noisy.dtype == np.uint8 else _span(after)
+    before, after = cut.before.astype(np.float32), cut.after.astype(np.float32)
+    low, high = (0.0, 255.0) if cut.dtype == "uint8" else _span(after)
     residual = before - after
     reach = _REACH * max(float(residual.std()), 1e-12)
-    height, width = noisy.shape[1:3] if noisy.ndim == 4 else noisy.shape[:2]
-    cropped = max(height, width) > SIDE
+    cropped = max(cut.shape[1:3]) > SIDE
     return (
         Panel("Before", "", shown(before, low, high), cropped),
         Panel("After", "", shown(after, low, high), cropped),
         Panel("Taken out", "before minus after, stretched", shown(residual, -reach, reach), cropped),
     )
-
-
-def _window(image: Array) -> Array:
-    """The middle of the image, at most SIDE x SIDE, as (h, w, 1 or 3) float32 in the file's units."""
-    page = image[len(image) // 2] if image.ndim == 4 else image
-    page = page[..., None] if page.ndim == 2 else page
-    top, left = max(0, (page.shape[0] - SIDE) // 2), max(0, (page.shape[1] - SIDE) // 2)
-    window: Array = page[top : top + SIDE, left : left + SIDE].astype(np.float32)
-    return window if window.shape[2] in (1, 3) else window.mean(axis=2, keepdims=True)
 
 
 def _span(after: Array) -> tuple[float, float]:
@@ -128,10 +120,10 @@ def _autocorrelation(report: dict[str, Any]) -> Panel:
     values = [float(v) for v in report["residual_autocorrelation"]]
     reach = max(0.3, 1.15 * max((abs(v) for v in values), default=0.0))
     axes = Axes((0.4, len(values) + 0.6), (-reach, reach))
-    for y in (-_WHITE_BOUND, 0.0, _WHITE_BOUND):
+    for y in (-WHITE, 0.0, WHITE):
         axes.tick_y(y, f"{y:+.2f}" if y else "0")
     for lag, value in enumerate(values, start=1):
-        axes.bar(lag - 0.22, lag + 0.22, value, BLUE if abs(value) <= _WHITE_BOUND else ORANGE)
+        axes.bar(lag - 0.22, lag + 0.22, value, BLUE if abs(value) <= WHITE else ORANGE)
         axes.tick_x(lag, f"lag {lag}: {value:+.3f}")
     axes.line((0.4, len(values) + 0.6), (0.0, 0.0), MUTED, 1)
     return Panel("Its autocorrelation", "0 = white noise", axes.finished())
@@ -148,7 +140,7 @@ def _findings(report: dict[str, Any]) -> list[tuple[str, str, str]]:
         (
             f"Noise, noisiest of {channels} channels" if channels else "Noise before",
             f"{100 * report['noise_std_in']:.2f} % of the range",
-            f"alpha {report['alpha']:.5f}, sigma {report['sigma']:.5f}; in the file's units "
+            f"alpha {report['alpha']:.5f}, sigma {report['sigma']:.5f}; in {_unit(report)} "
             f"{report['alpha_native']:.4g} and {report['sigma_native']:.4g} at brightness {report['black_native']:.4g}",
         ),
         ("Error left, estimated", f"{100 * report['noise_std_out']:.2f} % of the range", ""),
@@ -162,6 +154,11 @@ def _findings(report: dict[str, Any]) -> list[tuple[str, str, str]]:
         ),
         ("Clipped pixels", f"{100 * report['clipped_share']:.2f} %", "noise there cannot be told from the range's end"),
     ]
+
+
+def _unit(report: dict[str, Any]) -> str:
+    """The file's units by name; reports of before 2026-11-30 do not name them."""
+    return str(report.get("unit_native") or "the file's units")[:_UNIT_LETTERS]
 
 
 def _remarks(warnings: Sequence[str]) -> list[tuple[str, Colour]]:
@@ -182,12 +179,10 @@ def _plain(text: str) -> str:
     return text.encode("latin-1", "replace").decode("latin-1")
 
 
-def _header(page: Pixels, noisy: Array, cropped: bool) -> None:
-    frames = noisy.shape[0] if noisy.ndim == 4 else 1
-    height, width = noisy.shape[1:3] if noisy.ndim == 4 else noisy.shape[:2]
-    channels = noisy.shape[-1] if noisy.ndim > 2 else 1
+def _header(page: Pixels, cut: Cut, cropped: bool) -> None:
+    frames, height, width, channels = cut.shape
     kind = {1: "gray", 3: "RGB"}.get(channels, f"{channels} channels")
-    about = f"{width} x {height}, {kind}, {noisy.dtype.name}"
+    about = f"{width} x {height}, {kind}, {cut.dtype}"
     about += f", page {frames // 2 + 1} of {frames}" if frames > 1 else ""
     about += f"; the middle {min(width, SIDE)} x {min(height, SIDE)} pixels are shown" if cropped else ""
     write(page, (GUTTER, 18), "Denoising report", 22, INK)

@@ -17,16 +17,16 @@ from store.jobs import Jobs
 from store.settings import Settings
 from store.traces import job_span, past_span, say_outcome
 from worker.attempt import Attempt
-from worker.errors import Canceled, LeaseLost, Refused, Retriable, ShuttingDown, Stopped
+from worker.errors import Canceled, GivesWay, LeaseLost, Refused, Retriable, ShuttingDown, Stopped
 from worker.explain import CRASHED, explain
 from worker.metrics import WorkerMetrics
-from worker.shutdown import Grace
+from worker.shutdown import GracePeriod
 from worker.stages import Stages
 
 log = structlog.get_logger(__name__)
 
 Work = Callable[[Attempt, Stages], Outcome]
-WELL = frozenset({"succeeded", "canceled", "handed_back"})
+WELL = frozenset({"succeeded", "canceled", "handed_back", "gave_way"})
 """Outcomes that are no error in a trace."""
 
 AWAY = (OperationalError, InterfaceError, PoolTimeout)
@@ -46,7 +46,7 @@ class Runner:
         broker: Broker,
         settings: Settings,
         metrics: WorkerMetrics,
-        grace: Grace,
+        grace: GracePeriod,
         device: str,
     ) -> None:
         """`device` is where the work computes, as torch names it."""
@@ -100,7 +100,7 @@ class Runner:
         if job.started_at is not None:
             stages.add("queued", (job.started_at - job.created_at).total_seconds())
             past_span("queued", job.created_at, job.started_at)
-        attempt = Attempt(self._jobs, job, self._settings.heartbeat_seconds, self._grace)
+        attempt = Attempt(self._jobs, job, self._settings.heartbeat_seconds, self._grace, self._settings.stuck_seconds)
         with attempt:
             ended: Outcome | Stopped
             try:
@@ -132,6 +132,9 @@ class Runner:
         if isinstance(ended, ShuttingDown):
             self._broker.ring(self._kind, job.id)
             return "handed_back"
+        if isinstance(ended, GivesWay) and after.state is JobState.QUEUED:
+            self._broker.ring(self._kind, job.id)
+            return "gave_way"
         return "retried" if after.state is JobState.QUEUED else after.state.value
 
     def _transition(self, job: Job, ended: Outcome | Stopped, stages: Stages) -> Job | None:
@@ -144,6 +147,8 @@ class Runner:
                 return self._jobs.fail(job, error, stages.seconds, self.device)
             case Retriable(error=error):
                 return self._jobs.release(job, error)
+            case GivesWay():
+                return self._jobs.give_way(job)
             case ShuttingDown():
                 return next(iter(self._jobs.hand_back(self._owner)), None)
             case LeaseLost() | Stopped():

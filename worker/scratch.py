@@ -1,4 +1,4 @@
-"""A folder for the decoded images of one fine-tune. What a killed process left behind, the next one removes."""
+"""A folder for the images of one set, of a fine-tune or a batch. What a killed process left, the next one removes."""
 
 from __future__ import annotations
 

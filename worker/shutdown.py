@@ -7,7 +7,7 @@ import time
 from types import FrameType
 
 
-class Grace:
+class GracePeriod:
     """When a stopping child must let go of its job."""
 
     def __init__(self, seconds: float) -> None:

@@ -14,11 +14,11 @@ from store import faults
 from store.blobs import Blobs
 from store.broker import Broker
 from store.datasets import Datasets
-from store.errors import StoreError
 from store.job import JobKind, JobState
 from store.jobs import Jobs
 from store.models import Models
 from store.settings import Settings
+from store.workers import Workers
 from worker.leftovers import collect_unnamed, expire_datasets
 from worker.metrics import WorkerMetrics
 
@@ -33,11 +33,20 @@ class Sweep:
     """Re-queues expired leases, rings for jobs whose ring was lost, removes what is past its time."""
 
     def __init__(
-        self, engine: Engine, blobs: Blobs, broker: Broker, settings: Settings, metrics: WorkerMetrics
+        self,
+        engine: Engine,
+        blobs: Blobs,
+        broker: Broker,
+        settings: Settings,
+        metrics: WorkerMetrics,
+        host: str | None = None,
     ) -> None:
+        """`host` is this one's name if it takes denoise jobs: each sweep tells that it is still there."""
         self._jobs = Jobs(engine, settings)
         self._datasets = Datasets(engine, settings)
         self._models = Models(engine)
+        self._workers = Workers(engine)
+        self._host = host
         self._blobs = blobs
         self._broker = broker
         self._settings = settings
@@ -57,7 +66,7 @@ class Sweep:
 
     def once(self) -> None:
         """One sweep. A part that fails is logged and tried again the next time; the others run."""
-        for part in (self._requeue, self._ring, self._expire, self._forget, self._collect_orphans):
+        for part in (self._requeue, self._ring, self._tell, self._expire, self._forget, self._collect_orphans):
             self._guarded(part)
 
     def _run(self) -> None:
@@ -89,6 +98,10 @@ class Sweep:
                     return
                 self._metrics.observe_sweep("rung", 1)
 
+    def _tell(self) -> None:
+        if self._host is not None:
+            self._workers.seen(self._host)
+
     def _expire(self) -> None:
         for job_id in self._jobs.expired():
             self._jobs.purge(job_id)
@@ -100,38 +113,11 @@ class Sweep:
         self._metrics.observe_sweep("forgotten", self._jobs.forget_old())
 
     def _collect_orphans(self) -> None:
-        """Now and then delete blobs that no job names: of uploads whose row was never written, and of purged jobs."""
+        """Now and then delete blobs that no row names: of uploads whose row was never written, of what was deleted."""
         if time.monotonic() < self._orphans_due:
             return
         self._orphans_due = time.monotonic() + ORPHANS_EVERY_SECONDS
-        self._metrics.observe_sweep("orphaned", collect_orphans(self._jobs, self._blobs))
         self._metrics.observe_sweep("orphaned", self._blobs.delete_torn(older_seconds=ORPHAN_SECONDS))
-        for prefix, register in (("datasets", self._datasets), ("models", self._models)):
+        for prefix, register in (("jobs", self._jobs), ("datasets", self._datasets), ("models", self._models)):
             unnamed = collect_unnamed(self._blobs, prefix, register.known_keys, ORPHAN_SECONDS)
             self._metrics.observe_sweep("orphaned", unnamed)
-
-
-def collect_orphans(jobs: Jobs, blobs: Blobs, older_seconds: float = ORPHAN_SECONDS) -> int:
-    """Delete the blobs of jobs without a row, or whose bytes were purged, once they are old enough; how many.
-
-    An upload is stored before its row is written, so that young blobs without a row are no orphans.
-    """
-    deleted = 0
-    batch: dict[str, list[str]] = {}
-    for blob in blobs.below("jobs"):
-        if time.time() - blob.modified.timestamp() >= older_seconds:
-            batch.setdefault(blob.key.split("/")[1], []).append(blob.key)
-        if len(batch) >= 500:
-            deleted += _delete_unknown(jobs, blobs, batch)
-            batch = {}
-    return deleted + _delete_unknown(jobs, blobs, batch)
-
-
-def _delete_unknown(jobs: Jobs, blobs: Blobs, batch: dict[str, list[str]]) -> int:
-    unknown = batch.keys() - jobs.known(list(batch))
-    keys = [key for job_id in unknown for key in batch[job_id]]
-    try:
-        blobs.delete(keys)
-    except StoreError as error:
-        log.warning("orphans_left", reason=str(error))
-    return len(keys)

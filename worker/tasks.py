@@ -1,6 +1,7 @@
-"""What the Celery tasks share. A message brings a job id that only the log reads: the database decides which job runs.
+"""What Celery loads in a worker: the tasks, and how a pool child begins and ends.
 
-`denoise_task` and `finetune_task` hold one task each; a worker imports the one of its kind.
+A message brings a job id that only the log reads: the database decides which job runs. The main process loads this
+module, too, so `worker.child`, with torch behind it, is imported when a child first needs it.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from celery import signals
+from celery import current_app, shared_task, signals
 
+from images.lockdown import set_dumpable
 from store.job import JobKind
 from store.logs import configure_logs
-from store.settings import Settings, load_settings
+from store.settings import load_settings
 from store.traces import flush_traces, start_traces
 
 if TYPE_CHECKING:
@@ -23,20 +25,61 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-def begin(kind: JobKind) -> Settings:
-    """What every pool child does first: logs and traces as the settings say, which it gives."""
-    settings = load_settings()
+@shared_task(name=JobKind.DENOISE.value, ignore_result=True)
+def denoise(job_id: str) -> None:
+    """The doorbell of denoise jobs."""
+    from worker.child import denoise_runner
+
+    _answer(denoise_runner, job_id)
+
+
+@shared_task(name=JobKind.FINETUNE.value, ignore_result=True)
+def finetune(job_id: str) -> None:
+    """The doorbell of fine-tune jobs."""
+    from worker.child import finetune_runner
+
+    _answer(finetune_runner, job_id)
+
+
+@signals.worker_process_init.connect
+def begin(**_: Any) -> None:
+    """Logs and traces as the settings say; then what the kind of worker asks for before its first job."""
+    settings, kind = load_settings(), JobKind(current_app.conf["b2s_kind"])
+    set_dumpable(settings.debuggable)
     configure_logs(settings)
     start_traces(settings, kind)
-    return settings
+    if kind is JobKind.DENOISE:  # torch and the models, before the first job comes
+        from worker.child import denoise_runner, drawing
+
+        device = denoise_runner().device
+        drawing().start()
+        log.info("child_ready", device=device)
+    else:  # denoise jobs on the same cores go first; torch comes with the first job: who never fine-tunes saves it
+        os.nice(settings.finetune_nice)
+        log.info("child_ready")
 
 
-def answer(runner: Callable[[], Runner], rung_for: str) -> None:
+@signals.worker_process_shutdown.connect
+def end(**_: Any) -> None:
+    """A picture is drawn to its end; and a batch of spans waits for seconds, which this process does not."""
+    if JobKind(current_app.conf["b2s_kind"]) is JobKind.DENOISE:
+        from worker.child import drawing
+
+        drawing().stop()
+    flush_traces()
+
+
+@signals.setup_logging.connect
+def keep_our_logs(**_: Any) -> None:
+    """A receiver here keeps Celery from setting up logs of its own in the child."""
+
+
+def _answer(runner: Callable[[], Runner], rung_for: str) -> None:
     """Run the next job, and more while messages wait.
 
     A process whose device is broken ends here; Celery starts another one.
     """
-    from worker.errors import Retriable  # with torch behind it: in the pool child only
+    from worker.errors import Retriable
 
     try:
         done = runner().run_while_rung()
@@ -45,14 +88,3 @@ def answer(runner: Callable[[], Runner], rung_for: str) -> None:
         os._exit(1)
     if not done:
         log.debug("nothing_to_do", rung_for=rung_for)
-
-
-@signals.worker_process_shutdown.connect
-def send_the_last_spans(**_: Any) -> None:
-    """A batch of spans waits for seconds; this process does not."""
-    flush_traces()
-
-
-@signals.setup_logging.connect
-def keep_our_logs(**_: Any) -> None:
-    """A receiver here keeps Celery from setting up logs of its own in the child."""

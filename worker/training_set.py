@@ -11,21 +11,26 @@ import mmap
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from images.archive import ArchiveLimits, unpack
+from images.archive import ArchiveLimits
 from images.decode import Decoded, decode
 from images.errors import ImageError
 from images.limits import GIB, Limits
 from images.probe import sniff_archive
+from images.unpack import unpack
+from model.arrays.known_parts import Part, parts
+from model.arrays.missing import filled, find
 from store.blobs import Blobs
 from store.errors import BlobMissing
 from store.training_file import TrainingFile
 from worker.errors import Refused, Retriable
+from worker.set_series import Origin, series_of
 
 Array = NDArray[Any]
 
@@ -34,9 +39,6 @@ SMALLEST_SIDE = 64
 
 RESERVE_BYTES = GIB
 """What is left free on the disk: a full one harms everybody on the machine."""
-
-MOST_NOT_FINITE = 0.01
-"""A few dead pixels do no harm: they are filled with the median. A mask of them is no image."""
 
 DEPTHS = {"uint8": "8-bit", "uint16": "16-bit", "float32": "float"}
 
@@ -62,11 +64,12 @@ class Verdict:
 class TrainingSet:
     """What is left to learn from: images (C, H, W) of one channel count and type, views of one mapped file.
 
-    `files` tells which of the verdicts' files each image is a page of.
+    `files` tells which of the verdicts' files each image is a page of, `origins` more about that.
     """
 
     images: list[Array]
     files: list[int]
+    origins: list[Origin]
     channels: int
     dtype: str
     pixels: int
@@ -80,6 +83,14 @@ class TrainingSet:
     def release(self) -> None:
         """Let go of the pages that were read: they stay on disk, and memory stays small however long it trains."""
         self.mapped.madvise(mmap.MADV_DONTNEED)
+
+    def series(self, channels: int, said: bool) -> list[list[int]]:
+        """Numbers of what `for_channels` gives that may be frames of one scene, in order; `said` as in `series_of`."""
+        found = series_of(self.origins, [image.shape for image in self.images], said)
+        if channels == self.channels:
+            return found
+        own = range(self.channels)
+        return [[number * self.channels + channel for number in those] for those in found for channel in own]
 
     def for_channels(self, channels: int) -> tuple[list[Array], list[int]]:
         """The images and the file of each, as a model of so many channels takes them.
@@ -99,12 +110,16 @@ class _Kind:
     file: IO[bytes]
     path: Path
     shapes: list[tuple[int, ...]] = field(default_factory=list)
-    files: list[int] = field(default_factory=list)
+    origins: list[Origin] = field(default_factory=list)
     pixels: int = 0
 
 
 class Gathering:
-    """Builds a `TrainingSet`. `limits` bound one image, `archives` what an archive unpacks to."""
+    """Builds a `TrainingSet`. `limits` bound one image, `archives` what an archive unpacks to.
+
+    Attributes:
+        pixels_seen: of all frames that were decoded, learned from or not.
+    """
 
     def __init__(self, blobs: Blobs, folder: Path, limits: Limits, archives: ArchiveLimits) -> None:
         self._blobs = blobs
@@ -114,17 +129,18 @@ class Gathering:
         self._kinds: dict[tuple[int, str], _Kind] = {}
         self._verdicts: list[Verdict] = []
         self._seen: set[bytes] = set()
-        self._unpacked = 0
+        self._unpacked = self._unpacked_bytes = 0
+        self.pixels_seen = 0
 
     def add_all(self, files: Sequence[TrainingFile], on_file: Callable[[int], None]) -> None:
-        """Look at every file; tells `on_file` how many are done, which may raise to stop.
+        """Look at every file; tells `on_file` how many are done, also while a file is worked on; it may raise to stop.
 
         Raises:
             BlobStoreError, Retriable: another attempt may work.
         """
         self._require_room(sum(file.bytes + file.pixels for file in files))
         for number, file in enumerate(files):
-            self._add(file)
+            self._add(file, partial(on_file, number))
             on_file(number + 1)
 
     def finish(self, min_pixels: int) -> TrainingSet:
@@ -149,14 +165,15 @@ class Gathering:
         mapped.madvise(mmap.MADV_RANDOM)
         kind.file.close()
         images = _views(mapped, kind.shapes, chosen[1])
-        return TrainingSet(images, kind.files, *chosen, kind.pixels, self._verdicts, mapped)
+        files = [origin.file for origin in kind.origins]
+        return TrainingSet(images, files, kind.origins, *chosen, kind.pixels, self._verdicts, mapped)
 
     def close(self) -> None:
         """Close the files; the folder's owner removes them."""
         for kind in self._kinds.values():
             kind.file.close()
 
-    def _add(self, file: TrainingFile) -> None:
+    def _add(self, file: TrainingFile, on_member: Callable[[], None]) -> None:
         if not file.archive and file.bytes > self._limits.max_bytes:
             self._refuse(file.name, f"it has {file.bytes:,} bytes; at most {self._limits.max_bytes:,} are read")
             return
@@ -167,9 +184,9 @@ class Gathering:
             self._refuse(file.name, "its bytes were deleted after the job was sent")
             return
         if _is_archive(fetched):
-            self._add_archive(file, fetched)
+            self._add_archive(file, fetched, on_member)
         else:
-            self._add_image(file.name, fetched)
+            self._add_image(file.name, fetched, on_member)
         fetched.unlink()
 
     def _fetch(self, file: TrainingFile, target: Path) -> None:
@@ -178,34 +195,41 @@ class Gathering:
             for chunk in self._blobs.stream(file.key):
                 out.write(chunk)
 
-    def _add_archive(self, file: TrainingFile, fetched: Path) -> None:
+    def _add_archive(self, file: TrainingFile, fetched: Path, on_member: Callable[[], None]) -> None:
         member_path = self._folder / "member"
         try:
-            for member in unpack(fetched, member_path, self._left()):
+            for member in unpack(fetched, member_path, self._left(), on_member):
+                on_member()
                 self._unpacked += 1
+                self._unpacked_bytes += member.size
                 self._require_room(0)
                 if member.refused is not None:
                     self._refuse(f"{file.name}/{member.name}", member.refused)
                 else:
-                    self._add_image(f"{file.name}/{member.name}", member_path)
+                    self._add_image(f"{file.name}/{member.name}", member_path, on_member)
         except ImageError as error:
             self._refuse(file.name, str(error))
 
     def _left(self) -> ArchiveLimits:
         """The bounds hold for all archives of a set together."""
         bounds = self._archives
-        return ArchiveLimits(max(bounds.max_files - self._unpacked, 0), bounds.max_bytes, bounds.max_file_bytes)
+        files, size = bounds.max_files - self._unpacked, bounds.max_bytes - self._unpacked_bytes
+        return ArchiveLimits(max(files, 0), max(size, 0), bounds.max_file_bytes)
 
-    def _add_image(self, name: str, path: Path) -> None:
+    def _add_image(self, name: str, path: Path, check: Callable[[], None]) -> None:
         try:
-            decoded = decode(path, self._limits)
+            decoded = decode(path, self._limits, check=check)
         except ImageError as error:
             self._refuse(name, str(error))
             return
-        frames = [frame for frame in decoded.pixels if self._fresh(frame)]
+        self.pixels_seen += decoded.info.pixels
+        frames = [index for index, frame in enumerate(decoded.pixels) if self._fresh(frame)]
         reason = _reason_against(decoded, frames)
-        if reason is None:
-            self._write(decoded, frames)
+        if reason is None and not self._write(name, decoded, frames):
+            reason = (
+                f"no part of it of {SMALLEST_SIDE} x {SMALLEST_SIDE} pixels was measured throughout (padding, gaps, "
+                "NaN, no data)"
+            )
         info = decoded.info
         shape = (info.width, info.height, info.frames, info.channels)
         self._verdicts.append(Verdict(name, reason is None, reason, *shape, str(decoded.pixels.dtype)))
@@ -218,19 +242,33 @@ class Gathering:
         self._seen.add(digest)
         return True
 
-    def _write(self, decoded: Decoded, frames: list[Array]) -> None:
+    def _write(self, name: str, decoded: Decoded, frames: Sequence[int]) -> int:
+        """Keep what was measured of some frames, the parts between gaps as an image each; gives how many."""
         self._require_room(decoded.pixels.nbytes)
         key = (decoded.pixels.shape[-1], str(decoded.pixels.dtype))
+        missing = find(decoded.pixels, decoded.missing, decoded.shift)
+        written = 0
+        for index in frames:
+            gaps = missing.of(index, decoded.pixels[index])
+            frame = filled(decoded.pixels[index], gaps)
+            for part in _parts(frame, gaps):
+                place = tuple((side.start, side.stop) for side in part)
+                # The file's verdict will be the next one.
+                origin = Origin(name, len(self._verdicts), decoded.series[index], place, len(decoded.pixels))
+                self._append(key, frame[part], origin)
+                written += 1
+        return written
+
+    def _append(self, key: tuple[int, str], frame: Array, origin: Origin) -> None:
         if key not in self._kinds:
             path = self._folder / f"{key[0]}-{key[1]}.images"
             self._kinds[key] = _Kind(path.open("wb+"), path)
         kind = self._kinds[key]
-        for frame in frames:
-            image = np.ascontiguousarray(np.moveaxis(frame, -1, 0))  # (H, W, C) -> (C, H, W)
-            kind.file.write(image.data)
-            kind.shapes.append(image.shape)
-            kind.files.append(len(self._verdicts))  # where this file's verdict will be
-            kind.pixels += image.shape[1] * image.shape[2]
+        image = np.ascontiguousarray(np.moveaxis(frame, -1, 0))  # (H, W, C) -> (C, H, W)
+        kind.file.write(image.data)
+        kind.shapes.append(image.shape)
+        kind.origins.append(origin)
+        kind.pixels += image.shape[1] * image.shape[2]
 
     def _close_others(self, chosen: tuple[int, str]) -> None:
         for key, kind in self._kinds.items():
@@ -274,28 +312,27 @@ def _is_archive(path: Path) -> bool:
         return sniff_archive(file.read(512)) is not None
 
 
-def _reason_against(decoded: Decoded, fresh: list[Array]) -> str | None:
-    """Why a decoded file is not learned from, if so."""
+def _parts(frame: Array, gaps: NDArray[np.bool_] | None) -> list[Part]:
+    """The parts of a frame (H, W, C) that are learned from: constant ones teach nothing."""
+    if gaps is None:
+        return [(slice(None), slice(None))]
+    return [
+        part for part in parts(np.logical_or.reduce(gaps, -1), SMALLEST_SIDE) if frame[part].min() < frame[part].max()
+    ]
+
+
+def _reason_against(decoded: Decoded, fresh: Sequence[int]) -> str | None:
+    """Why a decoded file is not learned from, if so; `fresh` are its frames that were not seen before."""
     info = decoded.info
     if min(info.width, info.height) < SMALLEST_SIDE:
         return f"it is {info.width} x {info.height} pixels; the smaller side needs at least {SMALLEST_SIDE}"
     if decoded.denoised_before:
         return "it was denoised before, so its noise is gone"
-    if _share_not_finite(decoded) > MOST_NOT_FINITE:
-        return f"more than {100 * MOST_NOT_FINITE:.0f} % of its samples are not finite numbers"
     if not fresh:
         return "an earlier file has the same pixels"
-    if all(frame.min() == frame.max() for frame in fresh):
+    if all(decoded.pixels[index].min() == decoded.pixels[index].max() for index in fresh):
         return "all its pixels have one value"
     return None
-
-
-def _share_not_finite(decoded: Decoded) -> float:
-    """Share of NaN and infinite samples: `decode` filled them, and kept the samples as they were aside."""
-    exact = decoded.exact
-    if exact is None or not np.issubdtype(exact.dtype, np.floating):
-        return 0.0
-    return 1.0 - np.count_nonzero(np.isfinite(exact)) / exact.size
 
 
 def _views(mapped: mmap.mmap, shapes: Sequence[tuple[int, ...]], dtype: str) -> list[Array]:

@@ -7,6 +7,7 @@ asks: a result under the original's identifier would overwrite the original in a
 from __future__ import annotations
 
 import io
+import zlib
 from typing import Any
 
 import imagecodecs
@@ -18,12 +19,15 @@ from pydicom.pixels.processing import convert_color_space
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from images import note as notes
+from images.bit_field import BitField
+from images.codecs import dicom_header as reading
 from images.decoded import Decoded, Metadata
 from images.errors import BrokenImage, UnsupportedFormat
 from images.info import ImageInfo
 from images.limits import Limits
-from images.samples import NoData, declared, flipped, flipped_range, to_working
+from images.samples import NoData, flipped, flipped_range, to_working, without_data
 from images.source import Source
+from images.units import STORED
 
 Array = NDArray[Any]
 _DERIVATION = "DerivationDescription"
@@ -38,13 +42,16 @@ _JPEG_2000 = {"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"}
 
 
 def decode(source: Source, info: ImageInfo, limits: Limits) -> Decoded:
-    """(N, H, W, 1 | 3) as stored; rescale slope, window and overlays stay in the header."""
+    """(N, H, W, 1 | 3) of the bits that samples have; rescale slope, window and overlays stay where they are."""
     raw = bytes(source.whole())
     dataset = pydicom.dcmread(io.BytesIO(raw), force=False)
-    stored = _pixels(dataset, info)
+    words = _pixels(dataset, info)
     inverse = dataset.get("PhotometricInterpretation", "") == "MONOCHROME1"
-    bits = _significant_bits(info)
-    no_data = _padding(dataset, stored.dtype) if info.channels == 1 else None
+    no_data = reading.padding(dataset, words.dtype) if info.channels == 1 else None
+    field = reading.field(dataset, info)
+    stored, rest, remarks = _samples(dataset, words, field, no_data)
+    bits = None if field.is_whole or remarks else field.bits
+    units, unit_remarks = reading.units(dataset)
     if inverse:
         stored, no_data = flipped(stored, bits), flipped_range(no_data, stored.dtype, bits)
     pixels, exact, warnings = to_working(stored, no_data)
@@ -52,38 +59,44 @@ def decode(source: Source, info: ImageInfo, limits: Limits) -> Decoded:
     buffer = io.BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
     limits.check_metadata(buffer.tell())
-    native = {"dataset": buffer.getvalue(), "inverse": inverse}
+    native = {"dataset": buffer.getvalue(), "inverse": inverse, "bits": bits, "rest": rest}
     before = str(dataset.get(_DERIVATION, ""))
     return Decoded(
         pixels,
         None,
         info,
         Metadata(native=native),
-        warnings,
+        warnings + remarks + unit_remarks,
         denoised_before=notes.find(before),
         exact=exact,
         significant_bits=bits,
         no_data=no_data,
+        units=STORED if inverse else units,
     )
 
 
-def _significant_bits(info: ImageInfo) -> int | None:
-    """BitsStored where that is fewer than BitsAllocated."""
-    return info.bits if 0 < info.bits < 8 * np.dtype(info.dtype).itemsize else None
-
-
-def _padding(dataset: pydicom.Dataset, dtype: np.dtype[Any]) -> NoData | None:
-    """The values around the image that mean nothing (PS3.3 C.7.5.1.1.2): one, or a range."""
-    value = dataset.get("PixelPaddingValue")
-    limit = dataset.get("PixelPaddingRangeLimit", value)
-    if not isinstance(value, int) or not isinstance(limit, int):
-        return None
-    return declared(dtype, _as_stored(value, dtype), _as_stored(limit, dtype))
-
-
-def _as_stored(value: int, dtype: np.dtype[Any]) -> int:
-    """`value` with its sign: some writers give that of signed pixels as unsigned (63536 for -2000)."""
-    return value - (1 << 16) if dtype == np.int16 and value > np.iinfo(np.int16).max else value
+def _samples(
+    dataset: pydicom.Dataset, words: Array, field: BitField, no_data: NoData | None
+) -> tuple[Array, bytes | None, tuple[str, ...]]:
+    """(samples, what the other bits hold (deflated) if they hold anything, warnings) of the file's words."""
+    if field.is_whole:
+        return words, None, ()
+    samples = field.samples(words)
+    padding = without_data(words, no_data) if field.low == 0 else None  # its value may need more bits than the samples
+    if padding is not None:
+        samples = np.where(padding, words, samples)
+    used = ~field.is_clean(words)
+    if padding is not None:
+        used &= ~padding
+    if not used.any():
+        return samples, None, ()
+    if field.low == 0 and not reading.has_embedded_overlay(dataset, field) and field.continues(words):
+        return (
+            words,
+            None,
+            (f"Samples are larger than the {field.bits} bits that the file states; all bits were read.",),
+        )
+    return samples, zlib.compress(field.rest(words).tobytes(), 1), ()
 
 
 def _pixels(dataset: pydicom.Dataset, info: ImageInfo) -> Array:
@@ -93,6 +106,7 @@ def _pixels(dataset: pydicom.Dataset, info: ImageInfo) -> Array:
         return _compressed(dataset, syntax, shape, info)
     if syntax.is_compressed and syntax != "1.2.840.10008.1.2.5":
         raise UnsupportedFormat("This DICOM file is compressed in a way that is not read; save it uncompressed.")
+    dataset.pixel_array_options(raw=True, correct_unused_bits=False)  # both are done here
     stored: Array = np.asarray(dataset.pixel_array)
     if stored.size != int(np.prod(shape, dtype=np.int64)):
         raise BrokenImage("The DICOM file's image data does not fit its header.")
@@ -116,8 +130,16 @@ def _compressed(dataset: pydicom.Dataset, syntax: str, shape: tuple[int, ...], i
     frames = generate_frames(dataset.PixelData, number_of_frames=info.frames)
     for index, frame in zip(range(info.frames), frames, strict=True):
         stored[index] = np.asarray(decoder(frame, **options)).reshape(shape[1:]).astype(info.dtype, copy=False)
-    spare = 8 * stored.itemsize - info.bits
-    return stored << spare >> spare if stored.dtype.kind == "i" and spare > 0 else stored  # extend the sign
+    return stored
+
+
+def _words(samples: Array, field: BitField, rest: bytes | None) -> Array:
+    """Samples in their bits, with what the other bits held."""
+    if field.is_whole or (field.low == 0 and rest is None):
+        return samples
+    word = np.dtype(f"u{samples.itemsize}")
+    kept = None if rest is None else np.frombuffer(zlib.decompress(rest), word).reshape(samples.shape)
+    return field.joined(np.ascontiguousarray(samples), kept)
 
 
 def encode(stored: Array, metadata: Metadata, info: ImageInfo, note: str | None) -> bytes:
@@ -127,7 +149,11 @@ def encode(stored: Array, metadata: Metadata, info: ImageInfo, note: str | None)
         raise UnsupportedFormat("DICOM is written for a DICOM image only, with its metadata; choose tiff.")
     dataset = pydicom.dcmread(io.BytesIO(native["dataset"]))
     if native["inverse"]:
-        stored = flipped(stored, _significant_bits(info))
+        stored = flipped(stored, native["bits"])
+    whole = (dataset.Rows, dataset.Columns) == stored.shape[1:3]
+    stored = _words(stored, reading.field(dataset, info), native["rest"] if whole else None)
+    if not whole:
+        reading.drop_embedded_overlays(dataset)
     if native.get("safe"):
         for name in _PERSONAL:
             if name in dataset:

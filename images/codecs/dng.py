@@ -1,14 +1,13 @@
 """DNG: denoised on the sensor's mosaic, where noise is still independent from pixel to pixel, and written as a DNG.
 
-The mosaic's four colour sites become four planes at half size, (1, H/2, W/2, 4). Tags that describe the camera and the
-look (matrices, neutral, black and white level, opcodes, EXIF) are copied; those that describe the old coding or its
-noise are not. Samples are written linear and uncompressed, which every raw developer opens.
+Tags that describe the camera and the look (matrices, neutral, black and white level, opcodes, EXIF) are copied; those
+that describe the old coding or its noise are not. Samples are written linear and uncompressed, which every raw
+developer opens.
 """
 
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,13 +15,13 @@ import rawpy
 import tifffile
 from numpy.typing import NDArray
 
-from images import mosaic as packing
 from images import note as notes
 from images.codecs import tiff_tags as tagging
 from images.decoded import Decoded, Metadata
 from images.errors import BrokenImage, UnsupportedFormat
 from images.headers import tiff as header
-from images.headers.tiff import Tiff
+from images.headers import tiff_directories as ifd
+from images.headers.tiff_directories import Tiff
 from images.info import ImageInfo
 from images.limits import Limits
 from images.source import Source
@@ -35,14 +34,13 @@ _GEOMETRY = {50719, 50720, 50829, 50830, 51125}
 
 
 def decode(source: Source, info: ImageInfo, limits: Limits) -> Decoded:
-    """The four planes, (1, H/2, W/2, 4) uint16, top left, top right, bottom left, bottom right of each 2 x 2 block."""
+    """The sensor's mosaic, (1, H, W, 1) uint16, linear."""
     tiff = Tiff(source, limits)
     first = tiff.page(tiff.first)
     raw = header.raw_page(tiff, first)
-    if raw is None or header.DNG_VERSION not in first.tags:
+    if raw is None or ifd.DNG_VERSION not in first.tags:
         raise UnsupportedFormat("This camera's raw format is not read directly; convert the file to DNG and send that.")
     mosaic = _mosaic(source, info)
-    planes = packing.planes(mosaic)
     tags = {tag[0]: tag for page in (first, raw) for tag in tagging.copied_tags(tiff, page) if _kept(tag[0])}
     native = {
         "order": tiff.order,
@@ -50,10 +48,9 @@ def decode(source: Source, info: ImageInfo, limits: Limits) -> Decoded:
         "directories": tagging.sub_directories(tiff, first),
         "size": mosaic.shape,
     }
-    info = replace(info, width=planes.shape[2], height=planes.shape[1], channels=4)
-    software = tags.get(header.SOFTWARE, (0, 0, b""))[2]
+    software = tags.get(ifd.SOFTWARE, (0, 0, b""))[2]
     warnings = ("The raw image was denoised on its mosaic; embedded previews were left out of the result.",)
-    return Decoded(planes, None, info, Metadata(native=native), warnings, notes.find(software))
+    return Decoded(mosaic[None, ..., None], None, info, Metadata(native=native), warnings, notes.find(software))
 
 
 def _kept(code: int) -> bool:
@@ -76,15 +73,12 @@ def _mosaic(source: Source, info: ImageInfo) -> Array:
 
 
 def encode(stored: Array, metadata: Metadata, info: ImageInfo, note: str | None) -> bytes:
-    """A DNG of the planes of a raw image; a crop of it loses the tags about the full frame's geometry."""
+    """A DNG of the mosaic (1, H, W, 1) of a raw image; a crop of it loses the tags about the full frame's geometry."""
     native = metadata.native
     if info.format not in ("dng", "raw") or "tags" not in native:
         raise UnsupportedFormat("DNG is written for a raw image only, with its metadata; choose tiff.")
-    _, height, width, _ = stored.shape
-    mosaic = packing.joined(stored)
-    full = native["size"]
-    whole = ((full[0] + 1) // 2, (full[1] + 1) // 2) == (height, width)
-    mosaic = mosaic[: full[0], : full[1]] if whole else mosaic
+    mosaic = stored[0, ..., 0]
+    whole = native["size"] == mosaic.shape
     tags: tagging.Tags = [tag for tag in native["tags"] if whole or tag[0] not in _GEOMETRY]
     directories = native["directories"]
     if native.get("safe"):

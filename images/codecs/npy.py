@@ -30,7 +30,7 @@ def decode_stack(source: Source, info: ImageInfo, limits: Limits, allocate: Allo
     stack = WorkingStack(info.frames, allocate)
     for index, page in enumerate(_pages(source, found)):
         stack.put(index, page, None)
-    native = {"descr": found.descr, "fortran": found.fortran, "shape": found.shape}
+    native = {"descr": found.descr, "type": stack.dtype, "fortran": found.fortran, "shape": found.shape}
     return Decoded(stack.pixels, None, info, Metadata(native=native), stack.warnings, exact=stack.exact)
 
 
@@ -58,6 +58,8 @@ def write(
     native = metadata.native if info.format == "npy" else {}
     coming = iter(pages)
     first = next(coming)
+    if native and first.dtype.name != native["type"]:  # another sample type was asked for
+        native = native | {"descr": first.dtype.str}
     dtype = np.dtype(native.get("descr", first.dtype.str))
     shape = native.get("shape", ())
     if int(np.prod(shape, dtype=np.int64)) != info.frames * first.size or not shape:  # a crop, or a foreign format

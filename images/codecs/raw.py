@@ -16,13 +16,12 @@ import numpy as np
 import rawpy
 from numpy.typing import NDArray
 
-from images import mosaic as packing
 from images.codecs import tiff_tags as tagging
 from images.decoded import Decoded, Metadata
 from images.errors import BrokenImage, ImageError, ImageTooLarge, UnsupportedFormat
 from images.headers import raw as header
-from images.headers import tiff as tiff_header
-from images.headers.tiff import Tiff
+from images.headers import tiff_directories as ifd
+from images.headers.tiff_directories import Tiff
 from images.info import ImageInfo
 from images.limits import Limits
 from images.source import Source
@@ -59,19 +58,19 @@ class _Frame:
 
 
 def decode(source: Source, info: ImageInfo, limits: Limits) -> Decoded:
-    """The four planes, (1, H/2, W/2, 4) uint16, of the sensor without its masked borders."""
+    """The mosaic, (1, H, W, 1) uint16, of the sensor without its masked borders."""
     frame = _frame(source, info, limits)
     order, about, directories = _about(source, limits)
-    planes = packing.planes(frame.mosaic)
     native = {
         "order": order,
         "tags": sorted([*about, *_tags(frame, order, about)]),
         "directories": directories,
         "size": frame.mosaic.shape,
     }
-    info = replace(info, width=planes.shape[2], height=planes.shape[1], channels=4)
+    height, width = frame.mosaic.shape
+    info = replace(info, width=width, height=height)
     warnings = (_WARNING, _GUESSED) if frame.guessed else (_WARNING,)
-    return Decoded(planes, None, info, Metadata(native=native), warnings)
+    return Decoded(frame.mosaic[None, ..., None], None, info, Metadata(native=native), warnings)
 
 
 # ---- pixels ----------------------------------------------------------------------------------------------------------
@@ -166,27 +165,27 @@ def _crop(sizes: Any) -> tuple[int, int, int, int] | None:
 def _tags(frame: _Frame, order: str, about: tagging.Tags) -> tagging.Tags:
     """What DNG 1.7 asks of a mosaic, in the byte order of the tags that are copied."""
     tags: tagging.Tags = [
-        (33421, tiff_header.SHORT, struct.pack(order + "2H", 2, 2)),
-        (33422, tiff_header.BYTE, frame.pattern),
-        (tiff_header.ORIENTATION, tiff_header.SHORT, struct.pack(order + "H", frame.orientation)),
-        (tiff_header.DNG_VERSION, tiff_header.BYTE, b"\1\4\0\0"),
-        (50707, tiff_header.BYTE, b"\1\1\0\0"),
-        (50708, tiff_header.ASCII, _camera(about)),
-        (50713, tiff_header.SHORT, struct.pack(order + "2H", 2, 2)),
-        (50714, tiff_header.SHORT, struct.pack(order + "4H", *frame.black)),
-        (50717, tiff_header.SHORT, struct.pack(order + "H", frame.white)),
-        (50721, tiff_header.SRATIONAL, _rationals(order, frame.matrix.ravel(), "i")),
-        (50728, tiff_header.RATIONAL, _rationals(order, np.array(frame.neutral), "I")),
-        (50778, tiff_header.SHORT, struct.pack(order + "H", _D65)),
+        (33421, ifd.SHORT, struct.pack(order + "2H", 2, 2)),
+        (33422, ifd.BYTE, frame.pattern),
+        (ifd.ORIENTATION, ifd.SHORT, struct.pack(order + "H", frame.orientation)),
+        (ifd.DNG_VERSION, ifd.BYTE, b"\1\4\0\0"),
+        (50707, ifd.BYTE, b"\1\1\0\0"),
+        (50708, ifd.ASCII, _camera(about)),
+        (50713, ifd.SHORT, struct.pack(order + "2H", 2, 2)),
+        (50714, ifd.SHORT, struct.pack(order + "4H", *frame.black)),
+        (50717, ifd.SHORT, struct.pack(order + "H", frame.white)),
+        (50721, ifd.SRATIONAL, _rationals(order, frame.matrix.ravel(), "i")),
+        (50728, ifd.RATIONAL, _rationals(order, np.array(frame.neutral), "I")),
+        (50778, ifd.SHORT, struct.pack(order + "H", _D65)),
     ]
     if frame.crop:
         left, top, wide, high = frame.crop
         tags += [
-            (50719, tiff_header.LONG, struct.pack(order + "2I", left, top)),
-            (50720, tiff_header.LONG, struct.pack(order + "2I", wide, high)),
+            (50719, ifd.LONG, struct.pack(order + "2I", left, top)),
+            (50720, ifd.LONG, struct.pack(order + "2I", wide, high)),
         ]
     if abs(frame.aspect - 1) > 1e-3 and 0.1 < frame.aspect < 10:
-        tags.append((50718, tiff_header.RATIONAL, _rationals(order, np.array([1.0, 1 / frame.aspect]), "I")))
+        tags.append((50718, ifd.RATIONAL, _rationals(order, np.array([1.0, 1 / frame.aspect]), "I")))
     return tags
 
 
@@ -196,7 +195,7 @@ def _rationals(order: str, values: Array, code: str) -> bytes:
 
 def _camera(about: tagging.Tags) -> bytes:
     """Make and model, once: many makers repeat their name in the model's."""
-    texts = {code: data.split(b"\0")[0].strip() for code, kind, data in about if kind == tiff_header.ASCII}
+    texts = {code: data.split(b"\0")[0].strip() for code, kind, data in about if kind == ifd.ASCII}
     make, model = texts.get(_MAKE, b""), texts.get(_MODEL, b"")
     named = model if model.lower().startswith(make.lower().split(b" ")[0]) else make + b" " + model
     return (named.strip() or b"Unknown camera") + b"\0"

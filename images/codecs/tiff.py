@@ -6,40 +6,45 @@ private tags, EXIF directories, profiles. Only tags that describe how pixels are
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import IO, Any
+from itertools import chain
+from typing import IO, Any, TypeVar
 
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
 from images import exif as exif_block
-from images import lzw
 from images import note as notes
 from images.codecs import tiff_tags as tagging
+from images.codecs.tiff_around import LOST, Surroundings, remarks, surroundings
+from images.codecs.tiff_channels import channels_of, series_of
+from images.codecs.tiff_fill import add_note, fill, storage
+from images.codecs.tiff_planes import planes
 from images.decoded import Decoded, Metadata
-from images.errors import BrokenImage, ImageError, UnsupportedFormat
-from images.headers import jpeg as jpeg_header
+from images.errors import BrokenImage, ImageError
 from images.headers import tiff as header
-from images.headers.tiff import Page, Shape, Tiff
+from images.headers import tiff_directories as ifd
+from images.headers.tiff_directories import Page, Shape, Tiff
+from images.headers.tiff_stacks import missing_planes, plane_counts
 from images.info import ImageInfo
 from images.limits import Limits
-from images.page_channels import page_channels
 from images.samples import NoData, declared, flipped, flipped_range
 from images.source import Source
 from images.working_stack import Allocate, WorkingStack
 
 Array = NDArray[Any]
+Item = TypeVar("Item")
 _COMPRESSIONS = {1: None, 5: "lzw", 8: "zlib", 32946: "zlib", 32773: "packbits", 50000: "zstd", 34925: "lzma"}
-_PREDICTABLE = {"lzw", "zlib", "zstd", "lzma"}
+_NOTE_BYTES, _COMPANION = 256, 4096
+_UNITS = (1, 2, 3)  # none, inch, centimetre
 _WHITE_IS_ZERO, _PALETTE, _SEPARATED, _YCBCR = 0, 3, 5, 6
 _OVER_4_GB = (1 << 32) - (1 << 25)
 _PLANES = ("npy", "dng", "raw")  # whose channels are no colours that the file names
-_LZW, _JPEG, _JPEG_START = 5, (6, 7), b"\xff\xd8"
-_JPEG_SLACK = 1 << 16  # some writers pad strips to whole blocks
 
 
 def decode(source: Source, info: ImageInfo, limits: Limits) -> Decoded:
@@ -48,16 +53,18 @@ def decode(source: Source, info: ImageInfo, limits: Limits) -> Decoded:
 
 
 def decode_stack(source: Source, info: ImageInfo, limits: Limits, allocate: Allocate) -> Decoded:
-    """All pages as one stack (N, H, W, C) in memory from `allocate`, read page by page."""
+    """All planes as one stack (N, H, W, C) in memory from `allocate`, read one by one."""
     tiff = Tiff(source, limits)
     pages, shape, skipped = header.stack_pages(tiff)
     skipped += sum(header.sub_images(page) for page in pages)
+    counts = plane_counts(tiff, pages, shape)
+    around = surroundings(tiff, pages, counts, shape, skipped, limits)
     bits, inverse = _significant_bits(shape), shape.photometric == _WHITE_IS_ZERO
     no_data = _no_data(tiff, pages[0], shape)
-    text = tiff.raw(pages[0], header.DESCRIPTION)
+    text = tiff.raw(pages[0], ifd.DESCRIPTION)
     stack = WorkingStack(info.frames, allocate, no_data)
     try:
-        for index, plane in enumerate(_planes(source, tiff, pages, shape, info)):
+        for index, plane in enumerate(planes(source, tiff, pages, shape, counts)):
             colours = plane[..., : info.channels]
             alpha = plane[..., -1] if info.has_alpha else None
             stack.put(index, flipped(colours, bits) if inverse else colours, alpha)
@@ -69,14 +76,21 @@ def decode_stack(source: Source, info: ImageInfo, limits: Limits, allocate: Allo
         pixels=stack.pixels,
         alpha=stack.alpha,
         info=replace(info, dtype=stack.dtype),
-        metadata=_metadata(tiff, pages, shape, limits),
-        warnings=stack.warnings + _remarks(tiff, pages[0], shape, skipped),
-        denoised_before=notes.find(tiff.raw(pages[0], header.SOFTWARE), text),
+        metadata=_metadata(tiff, pages, counts, shape, around),
+        warnings=stack.warnings + remarks(around, skipped) + _remarks(tiff, pages, shape, info),
+        denoised_before=notes.find(*(tiff.raw(pages[0], code) for code in tagging.NOTED), text, _end(source)),
         exact=stack.exact,
-        page_channels=page_channels(text.decode("utf-8", "replace"), info.frames),
+        page_channels=channels_of(tiff, pages, info.frames, text.decode("utf-8", "replace")),
+        page_series=series_of(tiff, pages, info.frames, text.decode("utf-8", "replace")),
         significant_bits=bits,
         no_data=no_data,
     )
+
+
+def _end(source: Source) -> bytes:
+    """The last bytes, where the note stands if no directory may move."""
+    size = min(_NOTE_BYTES, source.size)
+    return source.read(source.size - size, size)
 
 
 def _significant_bits(shape: Shape) -> int | None:
@@ -100,150 +114,53 @@ def _no_data(tiff: Tiff, page: Page, shape: Shape) -> NoData | None:
     return flipped_range(found, dtype, _significant_bits(shape)) if shape.photometric == _WHITE_IS_ZERO else found
 
 
-def _remarks(tiff: Tiff, page: Page, shape: Shape, skipped: int) -> tuple[str, ...]:
-    remarks = []
-    if skipped:
-        remarks.append(f"{skipped} reduced copies or masks inside the file were left out of the result.")
+def _full_size(tiff: Tiff, page: Page, shape: Shape) -> int:
+    """Sub-directories that are no reduced copy of their page: images that a program keeps there."""
+    count = 0
+    for offset in tiff.values(page, ifd.SUB_IFDS):
+        with contextlib.suppress(BrokenImage):
+            found = tiff.page(offset)
+            size = tiff.number(found, ifd.WIDTH), tiff.number(found, ifd.LENGTH)
+            count += size == (shape.width, shape.height) and not tiff.number(found, ifd.SUBFILE) & 0b101
+    return count
+
+
+def _remarks(tiff: Tiff, pages: list[Page], shape: Shape, info: ImageInfo) -> tuple[str, ...]:
+    page, remarks = pages[0], []
+    if full := _full_size(tiff, page, shape):
+        remarks.append(f"{full} images of full size in sub-directories are not in the result; send them as pages.")
+    if info.frames > 1 and b"<BinaryOnly" in tiff.raw(page, ifd.DESCRIPTION)[:_COMPANION]:
+        remarks.append("The order of the planes stands in a companion file, so channels are not told apart.")
+    if missing := missing_planes(tiff, pages, shape):
+        remarks.append(f"The file's description speaks of {missing + 1:,} planes; the file holds one.")
     if shape.photometric == _PALETTE:
         remarks.append("The image had a colour palette; the result is stored as RGB.")
     elif shape.bits < 8:
         remarks.append(f"The image had {shape.bits} bit a pixel; the result is stored with 8.")
     elif shape.bits not in (8, 16, 32, 64):
         remarks.append(f"The {shape.bits}-bit samples are stored in a wider type; their values mean the same.")
-    if tiff.number(page, header.COMPRESSION, 1) not in _COMPRESSIONS:
+    if tiff.number(page, ifd.COMPRESSION, 1) not in _COMPRESSIONS:
         remarks.append("The TIFF's compression is not written here; the result is compressed without loss (deflate).")
     return tuple(remarks)
-
-
-def _planes(source: Source, tiff: Tiff, pages: list[Page], shape: Shape, info: ImageInfo) -> Iterator[Array]:
-    """(H, W, S) samples as stored, page after page, palettes looked up."""
-    palette = None
-    if shape.photometric == _PALETTE and shape.samples == 1:
-        palette = _palette(np.array(tiff.values(pages[0], tagging.COLOR_MAP, (), 3 << 16), np.uint16))
-    single = info.frames > 1 and len(pages) == 1
-    for plane in _contiguous(source, tiff, pages[0], shape, info.frames) if single else _paged(source, tiff, pages):
-        if palette is not None:
-            yield _looked_up(plane, palette)
-        elif plane.dtype == np.bool_:
-            yield plane.astype(np.uint8) * np.uint8(255)
-        elif shape.bits < 8:
-            yield plane.astype(np.uint8) * np.uint8(255 // ((1 << shape.bits) - 1))
-        else:
-            yield plane
-
-
-class _Stream(io.RawIOBase):
-    """The source as a file object, so that a stack on disk is never read as a whole."""
-
-    def __init__(self, source: Source) -> None:
-        self._source, self._place = source, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._source.size}[whence]
-        self._place = max(0, base + offset)
-        return self._place
-
-    def readinto(self, buffer: Any) -> int:
-        size = max(0, min(len(buffer), self._source.size - self._place))
-        buffer[:size] = self._source.read(min(self._place, self._source.size - size), size)
-        self._place += size
-        return size
-
-
-def _paged(source: Source, tiff: Tiff, pages: list[Page]) -> Iterator[Array]:
-    """One directory after the other, each read at the offset that was checked."""
-    with tifffile.TiffFile(io.BufferedReader(_Stream(source)), _multifile=False) as file:
-        for index, page in enumerate(pages):
-            compression = tiff.number(page, header.COMPRESSION, 1)
-            if compression == _LZW:
-                _check_lzw(source, tiff, page)
-            elif compression in _JPEG:
-                _check_jpeg(source, tiff, page)
-            file.filehandle.seek(page.offset)
-            yield _plane(tifffile.TiffPage(file, index=index))
-
-
-def _check_lzw(source: Source, tiff: Tiff, page: Page) -> None:
-    """Refuse streams that would lead the decoder astray."""
-    for offset, size in header.segments(tiff, page):
-        if size and not lzw.is_sound(source.read(offset, size)):
-            raise BrokenImage("The TIFF file's image data is damaged: its LZW compression is broken.")
-
-
-def _check_jpeg(source: Source, tiff: Tiff, page: Page) -> None:
-    """Refuse strips and tiles whose own headers give a far larger size: they would be decoded to that, then cut."""
-    width, height = tiff.number(page, header.WIDTH), tiff.number(page, header.LENGTH)
-    rows = tiff.number(page, header.ROWS_PER_STRIP, height) or height
-    room = width * min(rows, height)
-    if header.TILE_WIDTH in page.tags:
-        room = tiff.number(page, header.TILE_WIDTH) * tiff.number(page, header.TILE_LENGTH)
-    for offset, size in header.segments(tiff, page):
-        if size > 4 and source.read(offset, 2) == _JPEG_START:
-            found = jpeg_header.frame_pixels(Source(source.read(offset, size)))
-            if found > 2 * room + _JPEG_SLACK:
-                raise BrokenImage(
-                    "The TIFF file's JPEG data gives a far larger size than its page: it is built to do harm."
-                )
-
-
-def _plane(page: tifffile.TiffPage) -> Array:
-    """One page as (H, W, S), whatever its planar configuration."""
-    if page.shaped[1] != 1:
-        raise UnsupportedFormat("This TIFF stores volumes inside a page, which is not read; save one slice a page.")
-    data = np.asarray(page.asarray(maxworkers=1)).reshape(page.shaped)
-    planes, _, height, width, chunky = data.shape
-    return data.transpose(1, 2, 3, 0, 4).reshape(height, width, planes * chunky)
-
-
-def _contiguous(source: Source, tiff: Tiff, page: Page, shape: Shape, frames: int) -> Iterator[Array]:
-    """ImageJ's stacks over 4 GB: one directory, then all images back to back, uncompressed."""
-    dtype = np.dtype(tiff.order + np.dtype(shape.dtype).str[1:])
-    if tiff.number(page, header.COMPRESSION, 1) != 1 or shape.bits != dtype.itemsize * 8:
-        raise UnsupportedFormat("This ImageJ stack is compressed in a way that is not read; save it uncompressed.")
-    start = tiff.number(page, header.STRIP_OFFSETS)
-    size = shape.width * shape.height * shape.samples * dtype.itemsize
-    for index in range(frames):
-        data = np.frombuffer(source.read(start + index * size, size), dtype)
-        yield data.reshape(shape.height, shape.width, shape.samples)
-
-
-def _palette(colours: Array) -> Array:
-    """(entries, 3) colours; 8 bit where the palette's 16-bit entries are 8-bit ones scaled."""
-    if colours.size % 3:
-        raise BrokenImage("The TIFF file's colour palette is damaged.")
-    table = colours.reshape(3, -1).T
-    if np.array_equal(table, (table >> 8) * 257) or not (table & 0xFF).any():
-        table = (table >> 8).astype(np.uint8)
-    return table
-
-
-def _looked_up(plane: Array, palette: Array) -> Array:
-    """Palette indices (H, W, 1) to RGB."""
-    if int(plane.max(initial=0)) >= len(palette):
-        raise BrokenImage("The TIFF file's colour palette is too short for its image.")
-    return np.take(palette, plane[..., 0].astype(np.intp), axis=0)
 
 
 # ---- metadata --------------------------------------------------------------------------------------------------------
 
 
-def _metadata(tiff: Tiff, pages: list[Page], shape: Shape, limits: Limits) -> Metadata:
+def _metadata(tiff: Tiff, pages: list[Page], counts: list[int], shape: Shape, around: Surroundings | None) -> Metadata:
     first = pages[0]
-    orientation = tiff.number(first, header.ORIENTATION, 1)
+    orientation = tiff.number(first, ifd.ORIENTATION, 1)
+    behind = [count - 1 for count in counts]  # planes that become pages with no tags of their own
     native: dict[str, Any] = {
         "order": tiff.order,
         "big": tiff.big,
-        "pages": [tagging.copied_tags(tiff, page) for page in pages],
-        "directories": [tagging.sub_directories(tiff, page) for page in pages],
+        "pages": _spread([tagging.copied_tags(tiff, page) for page in pages], behind, lambda _: []),
+        "directories": _spread([tagging.sub_directories(tiff, page) for page in pages], behind, lambda _: {}),
         "size": (shape.width, shape.height),
-        "resolutions": [_resolution(tiff, page) for page in pages],
+        "dtype": shape.dtype,
+        "resolutions": _spread([_resolution(tiff, page) for page in pages], behind, lambda own: own),
         "layout": _layout(tiff, first, shape),
+        "around": around,
     }
     x, y, unit = native["resolutions"][0] or ((0, 1), (0, 1), 1)
     scale = {2: 1.0, 3: 2.54}.get(unit, 0.0)
@@ -254,22 +171,31 @@ def _metadata(tiff: Tiff, pages: list[Page], shape: Shape, limits: Limits) -> Me
     )
 
 
+def _spread(of_pages: list[Item], behind: list[int], more: Callable[[Item], Item]) -> list[Item]:
+    """What belongs to directories, plane by plane: `more` gives it for those behind a directory's own."""
+    return [
+        item if index == 0 else more(item)
+        for item, count in zip(of_pages, behind, strict=True)
+        for index in range(count + 1)
+    ]
+
+
 def _layout(tiff: Tiff, page: Page, shape: Shape) -> dict[str, Any]:
     """How the result is to be laid out: as the input was, as far as that is lossless."""
-    code = tiff.number(page, header.COMPRESSION, 1)
+    code = tiff.number(page, ifd.COMPRESSION, 1)
     tile = None
-    if header.TILE_WIDTH in page.tags:
-        sides = tiff.number(page, header.TILE_LENGTH), tiff.number(page, header.TILE_WIDTH)
+    if ifd.TILE_WIDTH in page.tags:
+        sides = tiff.number(page, ifd.TILE_LENGTH), tiff.number(page, ifd.TILE_WIDTH)
         tile = sides if all(side % 16 == 0 for side in sides) else None
     photometric = {_PALETTE: 2, _YCBCR: 2}.get(shape.photometric, shape.photometric)
     return {
         "compression": _COMPRESSIONS.get(code, "zlib"),
         "predictor": tiff.number(page, tagging.PREDICTOR, 1) != 1,
         "tile": tile,
-        "rows": None if tile else tiff.number(page, header.ROWS_PER_STRIP, 0) or None,
-        "separate": tiff.number(page, header.PLANAR, 1) == 2 and shape.samples > 1,
+        "rows": None if tile else tiff.number(page, ifd.ROWS_PER_STRIP, 0) or None,
+        "separate": tiff.number(page, ifd.PLANAR, 1) == 2 and shape.samples > 1,
         "photometric": photometric,
-        "extra": tiff.values(page, header.EXTRA_SAMPLES, ()),
+        "extra": tiff.values(page, ifd.EXTRA_SAMPLES, ()),
         "alpha": header.alpha_samples(tiff, page, shape),
         "bits": shape.bits,
         "significant": _significant_bits(shape),
@@ -278,9 +204,10 @@ def _layout(tiff: Tiff, page: Page, shape: Shape) -> dict[str, Any]:
 
 def _resolution(tiff: Tiff, page: Page) -> tuple[tuple[int, int], tuple[int, int], int] | None:
     x, y = tiff.values(page, tagging.X_RESOLUTION), tiff.values(page, tagging.Y_RESOLUTION)
-    if len(x) != 2 or len(y) != 2:
+    if len(x) != 2 or len(y) != 2 or not x[1] or not y[1]:
         return None
-    return (x[0], x[1]), (y[0], y[1]), tiff.number(page, tagging.RESOLUTION_UNIT, 2)
+    unit = tiff.number(page, tagging.RESOLUTION_UNIT, 2)
+    return (x[0], x[1]), (y[0], y[1]), unit if unit in _UNITS else 1
 
 
 # ---- encoding --------------------------------------------------------------------------------------------------------
@@ -292,25 +219,67 @@ def write(
     """Pages (H, W, S) of any sample type tifffile writes, into an open TIFF file; `size` is that of all samples."""
     own = info.format == "tiff" and "pages" in metadata.native
     native = metadata.native if own else _foreign(metadata, info)
+    coming = iter(pages)
+    first = next(coming)
+    if own and info.dtype == "float32" and native["dtype"] != info.dtype:
+        native = _as_floats(native)
+    stored = (_arranged(page, native["layout"]) for page in chain([first], coming))
+    if _comes_back_whole(metadata, info, first):
+        fill(file, stored, native["around"], native["order"], native["layout"], native["big"])
+        if note:
+            add_note(file, native["order"], native["big"], note, not native["around"]["fixed"])
+        return
     if native.get("safe"):
         native = native | {
             "directories": [{c: t for c, t in d.items() if c != tagging.GPS_IFD} for d in native["directories"]]
         }
         native["pages"] = [[tag for tag in tags if tag[0] != tagging.XMP or metadata.xmp] for tags in native["pages"]]
+    alone = bool(native.get("around") and native["around"]["fixed"])
+    native = native | {"pages": [tagging.listed(tags, alone) for tags in native["pages"]]}
     if native.get("size", (info.width, info.height)) != (info.width, info.height):
         native = native | {"pages": [tagging.resized(tags, info.width, info.height) for tags in native["pages"]]}
-    layout = native["layout"]
     with tifffile.TiffWriter(
         _Nameless(file), bigtiff=native["big"] or size > _OVER_4_GB, byteorder=native["order"]
     ) as writer:
-        for index, page in enumerate(pages):
-            if layout["photometric"] == _WHITE_IS_ZERO:
-                colours = page.shape[2] - layout["alpha"]
-                light = flipped(page[..., :colours], layout["significant"])
-                page = np.concatenate([light, page[..., colours:]], axis=2)
-            writer.write(_arranged(page, layout), **_options(native, layout, page, index, note))
+        for index, page in enumerate(stored):
+            writer.write(page, **_options(native, page, first.shape[2], index, note))
     tagging.add_directories(file, native["directories"])
     file.seek(0, io.SEEK_END)
+
+
+def _as_floats(native: dict[str, Any]) -> dict[str, Any]:
+    """The layout and the tags of samples that are float32 now; large is light, for no type has a largest float."""
+    layout = native["layout"]
+    light = 1 if layout["photometric"] == _WHITE_IS_ZERO else layout["photometric"]
+    return native | {
+        "layout": layout | {"bits": 32, "significant": None, "photometric": light},
+        "pages": [tagging.as_floats(tags) for tags in native["pages"]],
+    }
+
+
+def _comes_back_whole(metadata: Metadata, info: ImageInfo, page: Array) -> bool:
+    """Whether the file has structure of its own around its pixels that can be, and may be, given back as it was."""
+    return keeps_surroundings(metadata, info) and page.dtype.name == metadata.native["dtype"]
+
+
+def keeps_surroundings(metadata: Metadata, info: ImageInfo) -> bool:
+    """The same, known before the work: not of a crop, and not where private metadata is to go and may be anywhere."""
+    native = metadata.native
+    around = native.get("around") if info.format == "tiff" else None
+    if not around or not around["kept"]:
+        return False
+    places = any(tagging.GPS_IFD in directories for directories in native["directories"]) or b"GPS" in metadata.xmp
+    private = native.get("safe") and (places or around["owner"] is None)
+    return not private and native["size"] == (info.width, info.height)
+
+
+def lost(before: Metadata, after: Metadata, info: ImageInfo, target: str) -> tuple[str, ...]:
+    """What to say of structure that a file had with metadata `before` and its result, with `after`, has not."""
+    around = before.native.get("around")
+    if not around or not around["kept"] or (target == "tiff" and keeps_surroundings(after, info)):
+        return ()
+    what = around["owner"] or ("bytes that belong to no page" if around["stray"] else "")
+    return (f"{LOST} {what}.",) if what else ()
 
 
 class _Nameless:
@@ -326,34 +295,27 @@ class _Nameless:
 
 
 def _arranged(page: Array, layout: dict[str, Any]) -> Array:
+    """A page (H, W, S) as it is stored: (H, W) or (S, H, W), light and dark exchanged where white is zero."""
+    if layout["photometric"] == _WHITE_IS_ZERO:
+        colours = page.shape[2] - layout["alpha"]
+        light = flipped(page[..., :colours], layout["significant"])
+        page = np.concatenate([light, page[..., colours:]], axis=2)
     if page.shape[2] == 1:
         return np.ascontiguousarray(page[:, :, 0])
     return np.ascontiguousarray(np.moveaxis(page, 2, 0) if layout["separate"] else page)
 
 
-def _options(
-    native: dict[str, Any], layout: dict[str, Any], page: Array, index: int, note: str | None
-) -> dict[str, Any]:
-    """tifffile's arguments for one page."""
-    compression = layout["compression"]
-    samples = page.shape[2]
+def _options(native: dict[str, Any], page: Array, samples: int, index: int, note: str | None) -> dict[str, Any]:
+    """tifffile's arguments for one page as it is stored."""
+    layout = native["layout"]
     base = {0: 1, 1: 1, 2: 3, 5: 4, 8: 3}.get(layout["photometric"], 1)
     extra = (*layout["extra"], *(0 for _ in range(samples)))[: max(samples - base, 0)]
-    options: dict[str, Any] = {
+    options: dict[str, Any] = storage(page, layout) | {
         "photometric": layout["photometric"] if samples >= base else 1,
         "metadata": None,
         "software": False,
-        "compression": compression,
-        "predictor": layout["predictor"] and compression in _PREDICTABLE,
-        "tile": layout["tile"],
-        "rowsperstrip": layout["rows"],
         "extrasamples": extra if samples > base else None,
-        "maxworkers": 1,
     }
-    if compression == "zlib":
-        options["compressionargs"] = {"level": 6}
-    if samples > 1:
-        options["planarconfig"] = "separate" if layout["separate"] else "contig"
     resolution = native["resolutions"][index] if index < len(native["resolutions"]) else None
     if resolution:
         options |= {"resolution": resolution[:2], "resolutionunit": resolution[2]}
@@ -373,7 +335,7 @@ def _foreign(metadata: Metadata, info: ImageInfo) -> dict[str, Any]:
     tags = [(tagging.ICC, 7, metadata.icc)] if metadata.icc else []
     tags += [(tagging.XMP, 1, metadata.xmp)] if metadata.xmp else []
     if (orientation := exif_block.orientation(metadata.exif)) != 1:
-        tags.append((header.ORIENTATION, 3, struct.pack(order + "H", orientation)))
+        tags.append((ifd.ORIENTATION, 3, struct.pack(order + "H", orientation)))
     dpi = metadata.dpi
     resolution = ((round(dpi[0] * 1000), 1000), (round(dpi[1] * 1000), 1000), 2) if dpi else None
     layout = {

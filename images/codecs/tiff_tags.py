@@ -9,11 +9,12 @@ import io
 import json
 import re
 import struct
+from collections.abc import Callable
 from typing import IO, Any
 
 from images.errors import BrokenImage, ImageError
-from images.headers import tiff as header
-from images.headers.tiff import Page, Tiff
+from images.headers import tiff_directories as ifd
+from images.headers.tiff_directories import Page, Tiff
 from images.limits import Limits
 from images.source import Source
 
@@ -21,14 +22,19 @@ Tags = list[tuple[int, int, bytes]]
 Directories = dict[int, Tags]
 COLOR_MAP, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, PREDICTOR = 320, 282, 283, 296, 317
 XMP, ICC, EXIF_IFD, GPS_IFD, INTEROP_IFD, MAX_SAMPLE = 700, 34675, 34665, 34853, 40965, 281
-GDAL_NO_DATA = 42113
+GDAL_NO_DATA, MICROMANAGER = 42113, 51123
+IMAGE_HISTORY = 37395  # of TIFF/EP: what has been done to the image
 _PIXELS = re.compile(rb"<(?:\w+:)?Pixels\b[^>]*>")
+NOTED = (ifd.SOFTWARE, IMAGE_HISTORY)
 DIRECTORIES = {EXIF_IFD: "ExifTag", GPS_IFD: "GPSTag"}
+# MetaMorph's, Zeiss LSM's, Olympus' and NIH Image's: of planes and places that pages written anew have not.
+_OUTSIDE = {*range(33628, 33632), 34412, 33560, 34361, 34362, 43314}
 # Tags that say how pixels lie in the file, or that tifffile writes from its arguments: never copied.
 _REWRITTEN = {
     *range(254, 260), 262, 263, 264, 265, 266, 273, 277, 278, 279, 280, MAX_SAMPLE, 284, 288, 289, 292, 293, 297,
     PREDICTOR, COLOR_MAP, *range(322, 329), 330, 338, 339, 340, 341, 347, *range(512, 522), 529, 530, 531, 532,
     EXIF_IFD, GPS_IFD, INTEROP_IFD, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, 400, 32997, 32998, 34377,
+    *_OUTSIDE,
 }  # fmt: skip
 
 
@@ -37,7 +43,7 @@ def copied_tags(tiff: Tiff, page: Page) -> Tags:
     return [
         (tag.code, tag.kind, tiff.source.read(tag.offset, tag.size))
         for tag in page.tags.values()
-        if tag.code not in _REWRITTEN and tag.kind in header.SIZES and tag.count
+        if tag.code not in _REWRITTEN and tag.kind in ifd.SIZES and tag.count
     ]
 
 
@@ -69,26 +75,57 @@ def exif_directories(exif: bytes) -> Directories:
 def extratag(tag: tuple[int, int, bytes], order: str) -> tuple[Any, ...]:
     """A copied tag as tifffile takes it: raw bytes, but rationals as numbers (it doubles the count of raw ones)."""
     code, kind, data = tag
-    if kind in (header.RATIONAL, header.SRATIONAL):
-        numbers = struct.unpack(f"{order}{len(data) // 4}{'I' if kind == header.RATIONAL else 'i'}", data)
+    if kind in (ifd.RATIONAL, ifd.SRATIONAL):
+        numbers = struct.unpack(f"{order}{len(data) // 4}{'I' if kind == ifd.RATIONAL else 'i'}", data)
         return code, kind, len(data) // 8, numbers, False
     return code, kind, None, data, False
 
 
 def noted(tags: Tags, note: str | None) -> Tags:
-    """The tags with the note appended to Software, which no reader parses."""
+    """The tags with the note in a field that no reader parses."""
     if not note:
         return tags
-    software = next((data for code, kind, data in tags if code == header.SOFTWARE and kind == 2), b"").rstrip(b"\0")
-    text = (software + b"; " if software else b"") + note.encode("ascii", "replace")
-    return [tag for tag in tags if tag[0] != header.SOFTWARE] + [(header.SOFTWARE, 2, text + b"\0")]
+    texts = {code: data for code, kind, data in tags if kind == ifd.ASCII}
+    field, text = note_field(lambda code: texts.get(code, b""), note)
+    return [tag for tag in tags if tag[0] != field] + [(field, ifd.ASCII, text)]
+
+
+def note_field(text_of: Callable[[int], bytes], note: str) -> tuple[int, bytes]:
+    """(tag, its new value) for the note: behind Software, or where programs parse that (ScanImage), ImageHistory."""
+    software = text_of(ifd.SOFTWARE)
+    parsed = software.startswith(b"SI.") or b"\n" in software or b"\r" in software
+    code = IMAGE_HISTORY if parsed else ifd.SOFTWARE
+    before = text_of(code).rstrip(b"\0")
+    return code, (before + b"; " if before else b"") + note.encode("ascii", "replace") + b"\0"
+
+
+def listed(tags: Tags, alone: bool) -> Tags:
+    """The tags of a file whose every plane has its directory: none may say that it has not.
+
+    `alone`: what was behind the file's header is gone, so Micro-Manager's tag must not make readers look for it.
+    """
+    return [
+        (code, kind, data.replace(b', "truncated": true', b"") if data.startswith(b'{"shape"') else data)
+        for code, kind, data in tags
+        if not (alone and code == MICROMANAGER)
+    ]
 
 
 def resized(tags: Tags, width: int, height: int) -> Tags:
     """The tags of a crop: OME-XML and tifffile's own description give its size, or readers take it for damaged."""
     return [
-        (code, kind, _resized(data, width, height) if code == header.DESCRIPTION else data) for code, kind, data in tags
+        (code, kind, _resized(data, width, height) if code == ifd.DESCRIPTION else data) for code, kind, data in tags
     ]
+
+
+def as_floats(tags: Tags) -> Tags:
+    """The tags of samples that became float32: OME-XML tells their type."""
+
+    def edit(match: re.Match[bytes]) -> bytes:
+        found = re.sub(rb"""\bType=["'][^"']*["']""", b'Type="float"', match[0])
+        return re.sub(rb"""\sSignificantBits=["'][^"']*["']""", b"", found)
+
+    return [(code, kind, _PIXELS.sub(edit, data) if code == ifd.DESCRIPTION else data) for code, kind, data in tags]
 
 
 def _resized(description: bytes, width: int, height: int) -> bytes:
@@ -132,12 +169,12 @@ def add_directories(file: IO[bytes], directories: list[Directories]) -> None:
         end += -end % 8
         file.write(_directory(tags, end, tiff.order, tiff.big))
         file.seek(offset)
-        file.write(struct.pack(tiff.order + _offset_code(kind), end))
+        file.write(struct.pack(tiff.order + offset_code(kind), end))
 
 
-def _offset_code(kind: int) -> str:
-    """The struct code of an offset of this tag type."""
-    return "Q" if kind in (header.LONG8, header.IFD8) else "I"
+def offset_code(kind: int) -> str:
+    """The struct code of an offset, or a size, of this tag type."""
+    return {ifd.LONG8: "Q", ifd.IFD8: "Q", ifd.SHORT: "H"}.get(kind, "I")
 
 
 def _directory(tags: Tags, offset: int, order: str, big: bool) -> bytes:
@@ -147,7 +184,7 @@ def _directory(tags: Tags, offset: int, order: str, big: bool) -> bytes:
     start = offset + struct.calcsize("<" + count) + len(tags) * width + inline
     body, values = [struct.pack(order + count, len(tags))], bytearray()
     for code, kind, data in sorted(tags):
-        body.append(struct.pack(order + entry, code, kind, len(data) // header.SIZES[kind]))
+        body.append(struct.pack(order + entry, code, kind, len(data) // ifd.SIZES[kind]))
         if len(data) <= inline:
             body.append(data.ljust(inline, b"\0"))
             continue

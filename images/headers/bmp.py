@@ -38,4 +38,5 @@ def _gray_palette(source: Source, header_size: int, bits: int) -> bool:
     if count > 256:
         raise BrokenImage(f"The BMP header gives a palette of {count:,} colours, more than there can be.")
     entries = source.read(14 + header_size, count * width)
+    source.step(count)
     return all(entries[i] == entries[i + 1] == entries[i + 2] for i in range(0, len(entries), width))

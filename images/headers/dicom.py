@@ -18,8 +18,9 @@ _FLOAT_PIXELS = {(0x7FE0, 0x0008), (0x7FE0, 0x0009)}
 _WANTED = {TRANSFER, SAMPLES, PHOTOMETRIC, FRAMES, ROWS, COLUMNS, ALLOCATED, STORED, SIGNED}
 _LONG = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
 _UNDEFINED = 0xFFFFFFFF
-_MAX_ELEMENTS = 100_000
+_HEAD = struct.Struct("<HH2sH")
 _MAX_DEPTH = 16
+_STEPS_AN_ELEMENT = 10
 
 
 @dataclass(slots=True)
@@ -28,21 +29,18 @@ class _Walk:
 
     source: Source
     explicit: bool = True
-    seen: int = 0
     found: dict[tuple[int, int], bytes] = field(default_factory=dict)
 
     def element(self, offset: int) -> tuple[tuple[int, int], bytes, int, int]:
         """(tag, value representation, offset of the value, its length)."""
-        self.seen += 1
-        if self.seen > _MAX_ELEMENTS:
-            raise BrokenImage("The DICOM file has more elements than any real one.")
-        group, number = self.source.unpack("<HH", offset)
+        self.source.step(_STEPS_AN_ELEMENT)
+        head = self.source.read(offset, _HEAD.size)
+        group, number, kind, short = _HEAD.unpack(head)
         if group == 0xFFFE or (not self.explicit and group != 0x0002):
-            return (group, number), b"", offset + 8, self.source.unpack("<I", offset + 4)[0]
-        kind = self.source.read(offset + 4, 2)
+            return (group, number), b"", offset + 8, int.from_bytes(head[4:], "little")
         if kind in _LONG:
             return (group, number), kind, offset + 12, self.source.unpack("<I", offset + 8)[0]
-        return (group, number), kind, offset + 8, self.source.unpack("<H", offset + 6)[0]
+        return (group, number), kind, offset + 8, short
 
     def skip(self, offset: int, depth: int = 0) -> int:
         """The end of a sequence or item of undefined length that starts at `offset`."""
@@ -69,8 +67,7 @@ class _Walk:
         """Walk from the file meta information to the pixels; False if there are none."""
         offset, meta = 132, True
         while offset + 8 <= self.source.size:
-            group = self.source.unpack("<H", offset)[0]
-            if meta and group != 0x0002:
+            if meta and self.source.unpack("<H", offset)[0] != 0x0002:
                 meta = False
                 syntax = self.text(TRANSFER)
                 if syntax in (DEFLATED, BIG_ENDIAN):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from images.errors import BrokenImage, ImageError, ImageTooLarge, UnsupportedFormat
 from images.info import ImageInfo
@@ -11,14 +15,22 @@ from images.source import Source
 
 BLOCK, CARD = 2880, 80
 SIGNATURE = b"SIMPLE  ="
-_DTYPES = {8: "uint8", 16: "int16", 32: "int32", -32: "float32", -64: "float64"}
+_DTYPES = {8: "uint8", 16: "int16", 32: "int32", 64: "int64", -32: "float32", -64: "float64"}
+_TURNED = {(8, -128.0): "int8", (16, 2.0**15): "uint16", (32, 2.0**31): "uint32", (64, 2.0**63): "uint64"}
+"""By BITPIX and BZERO: how FITS holds the integers that it has no type for (standard 4.0, section 4.4.2.5)."""
+_FILTERS = frozenset("RGBCMYEW")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,20}")
 _MAX_BLOCKS = 200  # 7,200 cards a header
 _MAX_UNITS = 64
+_STEPS_A_BLOCK = 200  # for 36 cards
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One header and its data: cards in order, where both lie, the array's axes (fastest last); `heap` bytes follow."""
+    """One header and its data: cards in order, where both lie, the array's axes (fastest last); `heap` bytes follow.
+
+    `values` has what stands behind the "=" of a keyword's first card, comment included.
+    """
 
     cards: tuple[str, ...]
     start: int
@@ -26,6 +38,7 @@ class Unit:
     bitpix: int
     shape: tuple[int, ...]
     heap: int = 0
+    values: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
 
     @property
     def size(self) -> int:
@@ -46,29 +59,69 @@ class Unit:
     @property
     def extension(self) -> str:
         """The kind of an extension; nothing for the primary unit."""
-        return _value(self.cards, "XTENSION").strip("' ")
+        return self.text("XTENSION").strip("' ")
+
+    @property
+    def dtype(self) -> str:
+        """NumPy's name of the values' type, where that is exact; "" if BITPIX names none that is read."""
+        turned = _TURNED.get((self.bitpix, self.number("BZERO", 0.0))) if self.number("BSCALE", 1.0) == 1.0 else None
+        return turned or _DTYPES.get(self.bitpix, "")
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether the values are the stored integers with their highest bit turned."""
+        return self.dtype != _DTYPES.get(self.bitpix, "")
+
+    @property
+    def pattern(self) -> str:
+        """The colours of a 2 x 2 filter mosaic that the header declares, as `RGGB`; "" if it declares none."""
+        for key in ("BAYERPAT", "COLORTYP", "CFAPAT"):
+            found = self.string(key).upper()
+            if len(found) == 4 and set(found) <= _FILTERS and len(set(found)) > 2:
+                return found
+        return ""
+
+    def string(self, key: str) -> str:
+        """The text between a card's quotes; "" if the card is missing or holds none."""
+        found = self.values.get(key, "").lstrip()
+        return found[1:].replace("''", "\0").split("'")[0].replace("\0", "'").strip() if found[:1] == "'" else ""
 
     def number(self, key: str, default: float) -> float:
         """A card's value as a number."""
-        return _number(_value(self.cards, key), default)
+        return _number(self.text(key), default)
+
+    def integer(self, key: str) -> int | None:
+        """A card's value if it is a whole number, exact at any size; None if it is another, or the card is missing."""
+        found = self.text(key)
+        if _INTEGER.fullmatch(found):
+            return int(found)
+        number = _number(found, math.nan)
+        return int(number) if number.is_integer() else None
+
+    def text(self, key: str) -> str:
+        """A card's value as it is written, without its comment; nothing where there is none."""
+        return _text(self.values, key)
 
 
-def _value(cards: tuple[str, ...], key: str) -> str:
-    start = f"{key:<8}="
-    return next((card[10:].split("/")[0].strip() for card in cards if card.startswith(start)), "")
+def _text(values: Mapping[str, str], key: str) -> str:
+    return values.get(key, "").split("/")[0].strip()
 
 
 def _number(text: str, default: float) -> float:
     try:
-        return float(text.replace("D", "E")) if text else default
+        number = float(text.replace("D", "E")) if text else default
     except ValueError as error:
         raise BrokenImage("The FITS header holds a number that is none.") from error
+    if text and not math.isfinite(number):
+        raise BrokenImage("The FITS header holds a number that is none, or beyond all bounds.")
+    return number
 
 
 def unit(source: Source, start: int) -> Unit:
     """The header and data unit at `start`."""
     cards: list[str] = []
     for block in range(_MAX_BLOCKS):
+        source.step(_STEPS_A_BLOCK)
         text = source.read(start + block * BLOCK, BLOCK).decode("latin-1")
         for index in range(0, BLOCK, CARD):
             card = text[index : index + CARD]
@@ -79,15 +132,19 @@ def unit(source: Source, start: int) -> Unit:
 
 
 def _described(cards: tuple[str, ...], start: int, data: int) -> Unit:
-    axes = int(_number(_value(cards, "NAXIS"), 0))
+    values: dict[str, str] = {}
+    for card in cards:
+        if card[8:9] == "=":
+            values.setdefault(card[:8].rstrip(), card[10:])
+    axes = int(_number(_text(values, "NAXIS"), 0))
     if not 0 <= axes <= 9:
         raise BrokenImage("The FITS header gives an impossible number of axes.")
-    shape = tuple(int(_number(_value(cards, f"NAXIS{n}"), 0)) for n in range(axes, 0, -1))
+    shape = tuple(int(_number(_text(values, f"NAXIS{n}"), 0)) for n in range(axes, 0, -1))
     if any(axis < 0 for axis in shape):
         raise BrokenImage("The FITS header gives an axis of negative length.")
-    found = Unit(cards, start, data, int(_number(_value(cards, "BITPIX"), 0)), shape)
+    found = Unit(cards, start, data, int(_number(_text(values, "BITPIX"), 0)), shape, values=values)
     if found.extension not in ("", "IMAGE"):  # a table: only its length matters
-        return replace(found, heap=max(0, int(_number(_value(cards, "PCOUNT"), 0))))
+        return replace(found, heap=max(0, int(found.number("PCOUNT", 0))))
     return found
 
 
@@ -114,7 +171,7 @@ def images_after(source: Source, first: Unit) -> int:
             following = unit(source, start)
         except (ImageError, ValueError, OverflowError):
             break
-        found += following.is_image or _value(following.cards, "ZIMAGE") == "T"
+        found += following.is_image or following.text("ZIMAGE") == "T"
         start = following.end
     return found
 
@@ -122,11 +179,11 @@ def images_after(source: Source, first: Unit) -> int:
 def read(source: Source, limits: Limits) -> ImageInfo:
     """Facts of the first image; leading axes (planes, channels, time) count as frames."""
     found = image_unit(source)
-    if found.bitpix not in _DTYPES:
-        raise UnsupportedFormat(f"The FITS image has BITPIX {found.bitpix}; 8, 16, 32, -32 and -64 are read.")
+    if not found.dtype:
+        raise UnsupportedFormat(f"The FITS image has BITPIX {found.bitpix}; 8, 16, 32, 64, -32 and -64 are read.")
     if found.data + found.size > source.size:
         raise BrokenImage("The FITS file is cut off: image data is missing.")
     frames = 1
     for axis in found.shape[:-2]:
         frames *= axis
-    return ImageInfo("fits", found.shape[-1], found.shape[-2], 1, _DTYPES[found.bitpix], frames, bits=abs(found.bitpix))
+    return ImageInfo("fits", found.shape[-1], found.shape[-2], 1, found.dtype, frames, bits=abs(found.bitpix))

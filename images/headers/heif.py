@@ -64,15 +64,16 @@ def read(source: Source, limits: Limits) -> ImageInfo:
 
 def _described(source: Source, name: str, where: tuple[int, int], primary: int) -> ImageInfo:
     properties: list[tuple[bytes, int, int]] = []
-    owned: list[int] = []
+    owned: set[int] = set()
     for kind, start, end in islice(boxes(source, *where), 8):
         if kind == b"ipco":
             properties = list(boxes(source, start, end))
         elif kind == b"ipma":
-            owned += _associated(source, start, end, primary)
+            owned |= _associated(source, start, end, primary)
     size, bits, turned, alpha = None, 8, False, False
+    source.step(len(properties))
     for index, (kind, start, end) in enumerate(properties, start=1):
-        if kind == b"auxC" and source.read(start + 4, end - start - 4).rstrip(b"\0") in _ALPHA:
+        if kind == b"auxC" and source.read(start + 4, min(end - start - 4, 64)).rstrip(b"\0") in _ALPHA:
             alpha = True
         if index not in owned:
             continue
@@ -90,19 +91,20 @@ def _described(source: Source, name: str, where: tuple[int, int], primary: int) 
     return ImageInfo(name, width, height, 3, dtype, has_alpha=alpha, bits=bits)
 
 
-def _associated(source: Source, start: int, end: int, item: int) -> list[int]:
+def _associated(source: Source, start: int, end: int, item: int) -> set[int]:
     """Numbers of the properties that belong to `item` (the ipma box)."""
     version, flags = source.unpack(">B3s", start)
     wide = flags[2] & 1
     (count,) = source.unpack(">I", start + 4)
-    offset, found = start + 8, []
+    offset, found = start + 8, set[int]()
     for _ in range(min(count, _MAX_BOXES)):
         identity, number = source.unpack(">IB" if version else ">HB", offset)
         offset += 5 if version else 3
         if offset + number * (1 + wide) > end:
             raise BrokenImage("The AVIF or HEIC file's list of properties is damaged.")
-        values = source.unpack(f">{number}{'H' if wide else 'B'}", offset)
-        offset += number * (1 + wide)
         if identity == item:
-            found += [value & (0x7FFF if wide else 0x7F) for value in values]
+            source.step(number)
+            values = source.unpack(f">{number}{'H' if wide else 'B'}", offset)
+            found |= {value & (0x7FFF if wide else 0x7F) for value in values}
+        offset += number * (1 + wide)
     return found

@@ -12,8 +12,9 @@ from images.source import Source
 
 SIGNATURE = b"\x93NUMPY"
 _MAX_HEADER = 10_000  # numpy's own bound
+_STEPS_A_BYTE = 10  # of a literal made of brackets and signs alone
 _KINDS = {"b1": "uint8", "u1": "uint8", "i1": "int8", "u2": "uint16", "i2": "int16", "u4": "uint32", "i4": "int32"}
-_KINDS |= {"f2": "float16", "f4": "float32", "f8": "float64"}
+_KINDS |= {"u8": "uint64", "i8": "int64", "f2": "float16", "f4": "float32", "f8": "float64"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ def header(source: Source) -> Header:
     (size,) = source.unpack(layout, 8)
     if size > _MAX_HEADER:
         raise BrokenImage("The NPY header is longer than any real one.")
+    source.step(_STEPS_A_BYTE * size)
     try:
         fields = ast.literal_eval(source.read(start, size).decode("utf-8").strip())
         descr, fortran, shape = fields["descr"], fields["fortran_order"], fields["shape"]
@@ -63,9 +65,13 @@ def read(source: Source, limits: Limits) -> ImageInfo:
     found = header(source)
     dtype = _KINDS.get(found.descr[1:]) if found.descr[:1] in "<>|=" else None
     if dtype is None:
-        raise UnsupportedFormat(f"The NPY array is of type {found.descr[:20]!r}; send integers or floats of 8-64 bit.")
+        raise UnsupportedFormat(
+            f"The NPY array is of type {found.descr[:20]!r}; send integers of 8 to 64 bit or floats of 16 to 64."
+        )
     frames, height, width, channels = layout(found.shape)
     info = ImageInfo("npy", width, height, channels, dtype, frames, bits=8 * int(found.descr[2:]))
+    if found.fortran:
+        limits.check_at_once(info, "in Fortran order it is read at once")
     if found.offset + info.pixels * channels * int(found.descr[2:]) > source.size:
         raise BrokenImage("The NPY file is cut off: the array is shorter than its header says.")
     return info

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from images.errors import BrokenImage
 from images.info import ImageInfo
@@ -14,10 +14,10 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GRAY, RGB, PALETTE, GRAY_ALPHA, RGBA = 0, 2, 3, 4, 6
 _DEPTHS = {GRAY: (1, 2, 4, 8, 16), RGB: (8, 16), PALETTE: (1, 2, 4, 8), GRAY_ALPHA: (8, 16), RGBA: (8, 16)}
 _MAX_CHUNKS = 400_000
+_STEPS_A_CHUNK = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(NamedTuple):
     """One chunk: its four-letter kind and where its data lies."""
 
     kind: bytes
@@ -29,6 +29,7 @@ def chunks(source: Source) -> Iterator[Chunk]:
     """Chunks in file order, up to and including IEND; lengths are checked, contents are not."""
     offset = len(SIGNATURE)
     for _ in range(_MAX_CHUNKS):
+        source.step(_STEPS_A_CHUNK)
         size, kind = source.unpack(">I4s", offset)
         if size > 0x7FFFFFFF or offset + 12 + size > source.size:
             raise BrokenImage("The PNG file is cut off, or one of its parts gives a wrong length.")

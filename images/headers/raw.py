@@ -10,8 +10,9 @@ from itertools import islice
 
 from images.errors import CONVERT_RAW, BrokenImage, UnsupportedFormat
 from images.headers import tiff as header
+from images.headers import tiff_directories as ifd
 from images.headers.heif import boxes
-from images.headers.tiff import Page, Tiff
+from images.headers.tiff_directories import Page, Tiff
 from images.info import ImageInfo
 from images.limits import Limits
 from images.source import Source
@@ -22,12 +23,6 @@ _SENSOR_WIDTH, _SENSOR_HEIGHT = 2, 3  # of RW2
 _RAF_SIZE, _RAF_XTRANS = 0x0100, 0x0131
 _CANON, _NOTES = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48"), (b"CMT1", b"CMT2", b"CMT4")
 _MAX_SEGMENTS = 64
-
-
-def is_raw(head: bytes) -> bool:
-    """Whether the first 16 bytes are those of a raw format that is no ordinary TIFF."""
-    canon = (head[:4] == b"II*\0" and head[8:10] == b"CR") or head[4:12] == b"ftypcrx " or head[6:14] == b"HEAPCCDR"
-    return canon or head.startswith((RAF, RW2, *ORF, MRW, *_UNREAD))
 
 
 def read(source: Source, limits: Limits) -> ImageInfo:
@@ -47,13 +42,13 @@ def read(source: Source, limits: Limits) -> ImageInfo:
     first = tiff.page(tiff.first)
     if head.startswith(RW2):
         return header.mosaic_info(tiff.number(first, _SENSOR_WIDTH), tiff.number(first, _SENSOR_HEIGHT))
-    return header.mosaic_info(tiff.number(first, header.WIDTH), tiff.number(first, header.LENGTH))  # ORF
+    return header.mosaic_info(tiff.number(first, ifd.WIDTH), tiff.number(first, ifd.LENGTH))  # ORF
 
 
 def _cr2(tiff: Tiff) -> tuple[int, int]:
     """From the lossless JPEG that the fourth directory points at: the directory itself need not say."""
     page: Page | None = next(islice(tiff.pages(), 3, 4), None)
-    place = tiff.number(page, header.STRIP_OFFSETS) if page else 0
+    place = tiff.number(page, ifd.STRIP_OFFSETS) if page else 0
     if not place or tiff.source.read(place, 2) != b"\xff\xd8":
         raise BrokenImage("The CR2 file holds no raw image: it is damaged or cut off.")
     place += 2

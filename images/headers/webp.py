@@ -19,6 +19,7 @@ def chunks(source: Source) -> Iterator[tuple[bytes, int, int]]:
     for _ in range(_MAX_CHUNKS):
         if offset + 8 > end:
             return
+        source.step()
         kind, size = source.unpack("<4sI", offset)
         if offset + 8 + size > source.size:
             raise BrokenImage("The WebP file is cut off, or one of its parts gives a wrong length.")

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from client import AsyncClient, Client, Retries
+from b2s_client import AsyncClient, Client, Retries
 
 URL = "http://b2s.test"
 HURRIED = Retries(base_seconds=0.01)

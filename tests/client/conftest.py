@@ -2,8 +2,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from client import Client
-from tests.e2e.service_process import Service, running_service
+from b2s_client import Client
+from tests.harness.service_process import Service, running_service
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from client import AsyncClient, B2SError, Client, LimitReached
+from b2s_client import AsyncClient, B2SError, Client, LimitReached
 from tests.client.both import BOTH, URL, Call
 from tests.client.test_finetune import job
 

@@ -1,56 +1,26 @@
 """`b2s` as a process against the real service."""
 
+import asyncio
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
+import tifffile
 
-from client import Client
-from client.inputs import InputError, plan
-from tests.e2e import pictures
-from tests.e2e.service_process import ROOT, Service
-
-
-class Shell:
-    """Runs `b2s` in a folder."""
-
-    def __init__(self, url: str, folder: Path) -> None:
-        self.folder = folder
-        self.environment = {"PATH": os.environ["PATH"], "B2S_URL": url, "PYTHONPATH": str(ROOT)}
-
-    def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "client", *arguments]
-
-    def __call__(self, *arguments: str, code: int = 0) -> str:
-        run = subprocess.run(
-            self.command(*arguments), cwd=self.folder, env=self.environment, capture_output=True, text=True,
-            timeout=900, check=False,
-        )  # fmt: skip
-        assert run.returncode == code, (run.returncode, run.stdout, run.stderr)
-        assert "Traceback" not in run.stderr
-        return run.stdout + run.stderr
-
-    def lines(self, *arguments: str, code: int = 0) -> list[dict[str, Any]]:
-        """The objects that `--json` prints."""
-        return [json.loads(line) for line in self(*arguments, "--json", code=code).splitlines()]
+from b2s_client import AsyncClient, Client, Denoised, Progress, flows
+from b2s_client.inputs import InputError, plan
+from tests.harness import pictures
+from tests.harness.service_process import Service
+from tests.harness.shell import Shell, write_noise
 
 
 @pytest.fixture
 def b2s(service: Service, tmp_path: Path) -> Shell:
     return Shell(service.url, tmp_path)
-
-
-def write_noise(path: Path, seed: int, side: int = 48) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (side, side), dtype=np.uint8)).save(path)
 
 
 def test_a_folder_keeps_its_structure_and_is_done_once(b2s: Shell) -> None:
@@ -68,15 +38,20 @@ def test_a_folder_keeps_its_structure_and_is_done_once(b2s: Shell) -> None:
     assert {line["job_id"] for line in again} == {line["job_id"] for line in first}  # the jobs were found again
 
 
+FLOATS = ("--dtype", "float32", "--mosaic", "none")
+
+
 def test_globs_formats_and_options(b2s: Shell) -> None:
     for number in range(3):
         write_noise(b2s.folder / f"x{number}.png", number)
-    lines = b2s.lines("denoise", "x*.png", "--format", "tiff", "--strength", "0.5", "--no-report")
+    lines = b2s.lines("denoise", "x*.png", "--format", "tiff", "--strength", "0.5", "--no-report", *FLOATS)
     assert sorted(line["output"] for line in lines) == [f"denoised/x{n}.tif" for n in range(3)]
     assert all(line["alpha"] is None for line in lines)
     with Client(b2s.environment["B2S_URL"]) as client:
         options = client.job(lines[0]["job_id"]).raw["options"]
     assert (options["strength"], options["output_format"], options["report"]) == (0.5, "tiff", False)
+    assert (options["output_dtype"], options["mosaic"]) == ("float32", "none")
+    assert tifffile.imread(b2s.folder / "denoised" / "x0.tif").dtype == "float32"
 
 
 def test_one_bad_file_stops_no_other(b2s: Shell) -> None:
@@ -129,6 +104,10 @@ def test_jobs_watch_report_cancel_delete(b2s: Shell) -> None:
     assert "alpha" in b2s("report", done.id)
     assert b2s.lines("report", done.id, "--save", "report.png")[0]["noise_std_in"] > 0
     assert (b2s.folder / "report.png").read_bytes().startswith(b"\x89PNG")
+    assert b2s("preview", done.id, "--side", "residual").strip() == f"{done.id}-residual.png"
+    assert (b2s.folder / f"{done.id}-residual.png").read_bytes().startswith(b"\x89PNG")
+    seen = b2s.lines("preview", done.id, "-o", "seen.png", "--window", "10", "200", "--max", "100")
+    assert seen[0]["bytes"] == (b2s.folder / "seen.png").stat().st_size
     b2s("cancel", long.id)
     assert "was canceled" in b2s("watch", long.id, code=1)
     assert "deleted" in b2s("delete", done.id)
@@ -163,3 +142,66 @@ def test_results_inside_the_input_folder_are_no_inputs(tmp_path: Path) -> None:
     write_noise(tmp_path / ".cache/y.png", 3)
     tasks = plan([str(tmp_path)], tmp_path / "denoised", None).tasks
     assert [task.source for task in tasks] == [tmp_path / "x.png"]
+
+
+def test_the_quality_is_asked_for(b2s: Shell) -> None:
+    write_noise(b2s.folder / "a.png", 1)
+    done = b2s.lines("denoise", "a.png", "-o", "out", "--quality", "best")[-1]
+    with Client(b2s.environment["B2S_URL"]) as client:
+        assert client.job(done["job_id"]).raw["options"]["quality"] == "best"
+    refused = b2s("denoise", "a.png", "-o", "other", "--quality", "fast", "--model", "base-gray", code=1)
+    assert "not both" in " ".join(refused.split())
+
+
+def test_a_pipe_goes_through(b2s: Shell) -> None:
+    sent = pictures.png(1).data
+    command = b2s.command("denoise", "-", "--json")
+    run = subprocess.run(command, cwd=b2s.folder, env=b2s.environment, input=sent, capture_output=True, check=False)
+    assert run.returncode == 0 and run.stdout.startswith(b"\x89PNG"), run.stderr
+    line = json.loads(run.stderr)
+    assert (line["input"], line["output"], line["state"], line["warnings"]) == ("-", "-", "done", [])
+    assert list(b2s.folder.iterdir()) == []
+
+
+def test_the_options_of_one_image_reach_the_service(b2s: Shell) -> None:
+    write_noise(b2s.folder / "a.png", 1)
+    (line,) = b2s.lines(
+        "denoise", "a.png", "-o", "a.tif", "--roi", "4,8,16,24", "--normalize", "dtype", "--lines", "keep"
+    )
+    assert tifffile.imread(b2s.folder / "a.tif").shape == (24, 16)
+    with Client(b2s.environment["B2S_URL"]) as client:
+        options = client.job(line["job_id"]).raw["options"]
+    wanted = {"roi": "4,8,16,24", "normalize": "dtype", "lines": "keep", "output_format": "tiff"}
+    assert wanted.items() <= options.items()
+    assert b2s("denoise", "a.png", "-o", "a.tif").count("a.png → a.tif") == 1  # what is named itself is made again
+    assert tifffile.imread(b2s.folder / "a.tif").shape == (48, 48)
+
+
+def test_usage_shows_what_was_used(b2s: Shell) -> None:
+    write_noise(b2s.folder / "a.png", 2)
+    b2s("denoise", "a.png", "-o", "b.png", "--model", "base-gray")
+    (line,) = b2s.lines("usage")
+    assert line["pixels_today"] >= 48 * 48
+    said = b2s("usage")
+    assert "denoise" in said and "no bound" in said
+    assert b2s.lines("usage", "--first", "2026-11-01", "--last", "2026-11-02")[0]["days"] == []
+    assert "There is no model" in b2s("denoise", "a.png", "-o", "b.png", "--model", "nothing", code=4)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_job_tells_how_far_it_is(service: Service, asynchronous: bool, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(flows, "OPEN_SECONDS", 0.0)  # every job is a long one
+    write_noise(tmp_path / "x.png", 20 + asynchronous, side=2048)
+    heard: list[Progress] = []
+
+    async def awaited() -> Denoised:
+        async with AsyncClient(service.url) as client:
+            return await client.denoise_bytes(tmp_path / "x.png", on_progress=heard.append)
+
+    if asynchronous:
+        done = asyncio.run(awaited())
+    else:
+        with Client(service.url) as client:
+            done = client.denoise_bytes(tmp_path / "x.png", on_progress=heard.append)
+    assert done.data.startswith(b"\x89PNG") and done.alpha is not None
+    assert heard and all(step.total and step.done <= step.total for step in heard)

@@ -1,6 +1,7 @@
 """Both clients against the real service."""
 
 import asyncio
+import io
 import ssl
 import subprocess
 import sys
@@ -15,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-import client as b2s
-from client import AsyncClient, Client, Usage
-from client.connection import client_arguments
-from tests.e2e import pictures
-from tests.e2e.service_process import Service
+import b2s_client as b2s
+from b2s_client import AsyncClient, Client, Usage
+from b2s_client.connection import client_arguments
+from tests.harness import pictures
+from tests.harness.service_process import ROOT, Service
 
 
 def image_like(shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
@@ -73,12 +74,20 @@ def test_a_crop_of_an_array_keeps_its_axes(client: Client, shape: tuple[int, ...
     assert np.array_equal(crop, image[(*rows, slice(7, 7 + height), slice(5, 5 + width))])
 
 
+@pytest.mark.parametrize("dtype", ["int64", "uint64", "float64", "int16"])
+def test_an_array_comes_back_in_its_type(client: Client, dtype: str) -> None:
+    image = image_like((64, 48), "uint8").astype(dtype)
+    result = client.denoise(image, report=False)
+    assert result.dtype == image.dtype and result.shape == image.shape and not np.array_equal(result, image)
+    assert np.array_equal(client.denoise(image, strength=0.0, report=False), image)
+
+
 def test_denoising_helps(client: Client) -> None:
     picture = pictures.tiff16()
     assert picture.gain(client.denoise(picture.noisy)) > 4
 
 
-@pytest.mark.parametrize("image", [np.zeros((4, 4), "int64"), np.zeros((0, 4), "uint8"), np.zeros(4, "uint8")])
+@pytest.mark.parametrize("image", [np.zeros((4, 4), "complex64"), np.zeros((0, 4), "uint8"), np.zeros(4, "uint8")])
 def test_an_array_that_no_image_is_refused_before_it_is_sent(image: NDArray[Any]) -> None:
     with pytest.raises(ValueError, match=r"not taken|none of"):
         Client("http://127.0.0.1:9").denoise(image)
@@ -94,6 +103,12 @@ def test_a_file_becomes_a_file_of_its_kind(client: Client, tmp_path: Path) -> No
         assert (out.size, out.mode) == ((512, 512), "RGB")
     assert client.report(done.job_id)["alpha"] == pytest.approx(done.alpha)
     assert client.report_picture(done.job_id).startswith(b"\x89PNG")
+    before = Image.open(io.BytesIO(client.preview(done.job_id, "before")))
+    assert np.array_equal(np.asarray(before), np.asarray(Image.open(noisy)))
+    part = Image.open(io.BytesIO(client.preview(done.job_id, max_side=64, window=(0, 100), channel=1)))
+    assert (part.size, part.mode) == ((64, 64), "L")
+    with pytest.raises(b2s.ProblemError, match="page: 3 is not there"):
+        client.preview(done.job_id, page=3)
 
 
 def test_a_path_becomes_an_array(client: Client, tmp_path: Path) -> None:
@@ -227,9 +242,10 @@ def test_the_bytes_of_a_file_do_as_well_as_the_file(client: Client, tmp_path: Pa
 
 def test_it_imports_neither_torch_nor_the_server() -> None:
     code = (
-        "import sys, client, client.cli\n"
+        "import sys, b2s_client, b2s_client.cli\n"
         "heavy = {'torch', 'service', 'worker', 'store', 'model', 'images', 'numpy', 'PIL'} & set(sys.modules)\n"
         "sys.exit(str(heavy) if heavy else 0)"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    path = {"PYTHONPATH": str(ROOT / "client" / "src")}
+    run = subprocess.run([sys.executable, "-c", code], env=path, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr

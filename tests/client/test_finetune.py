@@ -12,10 +12,10 @@ import httpx
 import numpy as np
 import pytest
 
-import client as b2s
-from client import AsyncClient, Client
+import b2s_client as b2s
+from b2s_client import AsyncClient, Client
 from tests.client.both import BOTH, Call
-from tests.service.gateway import running_gateway
+from tests.harness.gateway import running_gateway
 
 IMAGES = [np.full((8, 8), 7, np.uint8)]
 RESULT = {"model": "mdl_1", "promoted": True, "scores": {}, "set": {"kept": 1, "left_out": 0}, "warnings": []}

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from client.inputs import RESULT_OF, InputError, Task, plan
-from client.sets import collect
-from images.encode import _DEFAULTS, CONTAINERS
-from images.info import EXTENSIONS
-from tests.client.test_cli import Shell, write_noise
-from tests.e2e.service_process import ROOT, Service
+from b2s_client.inputs import RESULT_OF, InputError, Task, plan
+from b2s_client.sets import collect
+from images.formats import FORMATS
+from tests.harness.service_process import ROOT, Service
+from tests.harness.shell import Shell, write_noise
 
 DOCUMENT = (ROOT / "docs" / "formats.md").read_text()
 
@@ -26,17 +25,17 @@ def files(folder: Path, *names: str) -> None:
 
 
 def test_every_format_that_is_read_is_taken_and_named_as_it_is_written() -> None:
-    for name, suffix in EXTENSIONS.items():
+    for name, row in FORMATS.items():
         if name != "raw":  # whose suffix is the maker's
-            assert RESULT_OF[suffix] == EXTENSIONS[_DEFAULTS.get(name, name)]
-    written = {EXTENSIONS[name] for name in CONTAINERS}
+            assert RESULT_OF[row.extension] == FORMATS[row.result].extension
+    written = {row.extension for row in FORMATS.values() if row.dtypes}
     assert {result for suffix, result in RESULT_OF.items() if result != suffix} <= written
 
 
 def test_the_document_names_the_same_formats() -> None:
     taken, refused = re.findall(r"^\| (NEF.*?|X-Trans.*?) \|", DOCUMENT, re.M)
     makers = re.findall(r"\b[A-Z][A-Z0-9]{2}\b", taken)
-    assert len(makers) >= 10 and all(RESULT_OF[f".{name.lower()}"] == EXTENSIONS[_DEFAULTS["raw"]] for name in makers)
+    assert len(makers) >= 10 and all(RESULT_OF[f".{name.lower()}"] == FORMATS["dng"].extension for name in makers)
     assert not {f".{name.lower()}" for name in re.findall(r"\b(X3F|CRW)\b", refused)} & RESULT_OF.keys()
     (said,) = re.findall(r"take, by suffix: (.*?)\.", DOCUMENT, re.S)
     assert {f".{word}" for word in re.findall(r"\b[a-z0-9]{3,4}\b", said)} - {".and"} == RESULT_OF.keys()

@@ -10,12 +10,14 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
-from client import AsyncClient, Client, LimitReached, RequestRefused, Retries
+from b2s_client import AsyncClient, Client, ImageRefused, LimitReached, RequestRefused, Retries
+from b2s_client.arrays import to_tiff
 from store.tenants import Allowance, Tenants
-from tests.client.test_cli import Shell, write_noise
-from tests.service.gateway import Running, png, running_gateway
+from tests.harness.gateway import Running, png, running_gateway
+from tests.harness.shell import Shell, write_noise
 
 PIXELS = 8 * 8
 
@@ -39,6 +41,47 @@ def statuses(client: Client) -> list[int]:
     seen: list[int] = []
     client._http.event_hooks["response"].append(lambda response: seen.append(response.status_code))
     return seen
+
+
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Takes no more than 18 MiB."""
+    with running_gateway(tmp_path_factory.mktemp("narrow"), max_upload_bytes=18 * 2**20) as running:
+        yield running
+
+
+def test_what_is_too_large_is_told_before_it_is_sent(narrow: Running, tmp_path: Path) -> None:
+    large, small = np.zeros((4400, 4400), np.uint8), np.zeros((4200, 4200), np.uint8)
+    (tmp_path / "large.tif").write_bytes(to_tiff(large))
+    with Client(narrow.url) as client:
+        seen: list[tuple[str, str]] = []
+        client._http.event_hooks["request"].append(lambda request: seen.append((request.method, request.url.path)))
+        for send in (
+            lambda: client.denoise(large),
+            lambda: client.submit(large),
+            lambda: client.denoise_file(tmp_path / "large.tif", tmp_path / "clean.tif"),
+            lambda: client.denoise_bytes(tmp_path / "large.tif", on_progress=print),
+        ):
+            with pytest.raises(ImageRefused, match=r"18,874,368 \(its setting B2S_MAX_UPLOAD_BYTES\)"):
+                send()
+        assert set(seen) == {("GET", "/usage")}
+        assert client.submit(small).state == "queued"
+
+
+def test_the_async_client_tells_it_too(narrow: Running) -> None:
+    async def run() -> None:
+        async with AsyncClient(narrow.url) as client:
+            await client.denoise(np.zeros((4400, 4400), np.uint8))
+
+    with pytest.raises(ImageRefused, match="It was not sent"):
+        asyncio.run(run())
+
+
+def test_a_key_that_may_not_ask_leaves_it_to_the_service(gateway: Running) -> None:
+    key = gateway.services.keys.create("writer", frozenset({"denoise"}))
+    with Client(gateway.url, key) as client, pytest.raises(ImageRefused) as refused:
+        client.submit(np.zeros((8200, 8200), np.uint8))
+    assert refused.value.request_id is not None  # the service's own words
 
 
 def test_a_used_up_quota_is_raised_at_once_with_the_time_it_resets(gateway: Running) -> None:

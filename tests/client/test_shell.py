@@ -11,11 +11,11 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
-from client import Client, cli
-from client.types import Denoised
+from b2s_client import Client, cli
+from b2s_client.types import Denoised
 from tests.client.both import HURRIED, URL
-from tests.client.test_cli import write_noise
 from tests.client.test_finetune import job
+from tests.harness.shell import write_noise
 
 NAME = "a[b]/x[/i].png"
 
@@ -61,7 +61,7 @@ def test_what_cannot_be_written_is_a_line(b2s: Callable[..., Result], tmp_path: 
     assert said.exit_code == cli.FAILED and "missing/x.png" in "".join(said.output.split())
     write_noise(tmp_path / "x.png", 1)
     (tmp_path / "out").write_text("a file")
-    said = b2s("denoise", "x.png", "-o", "out", "--json")
+    said = b2s("denoise", "x.png", "-o", "out/", "--json")
     assert said.exit_code == cli.FAILED and "File exists" in json.loads(said.output)["error"]
 
 

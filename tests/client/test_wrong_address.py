@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from client import Client, Unavailable, Unreachable, WrongAddress
-from client.cli import UNREACHABLE, app
+from b2s_client import Client, Unavailable, Unreachable, WrongAddress
+from b2s_client.cli import UNREACHABLE, app
 from tests.client.both import BOTH, URL, Call
-from tests.client.test_cli import write_noise
+from tests.harness.shell import write_noise
 
 IMAGE = np.zeros((4, 4), np.uint8)
 ANSWERS = {
@@ -51,7 +51,7 @@ def test_it_is_said_with_what_to_set(call: Call, answer: str, method: str, argum
 
 
 @pytest.mark.parametrize("call", BOTH)
-@pytest.mark.parametrize("method", ["report_picture", "weights", "delete", "delete_model"])
+@pytest.mark.parametrize("method", ["report_picture", "preview", "weights", "delete", "delete_model"])
 @pytest.mark.parametrize("answer", ["redirect", "login"])
 def test_a_page_is_taken_for_no_bytes(call: Call, method: str, answer: str) -> None:
     with pytest.raises(WrongAddress):

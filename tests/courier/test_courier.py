@@ -28,9 +28,9 @@ from store.ids import new_id
 from store.job import Outcome
 from store.schema import webhook_deliveries
 from store.webhooks import Delivery, DeliveryState, Webhooks
-from tests.courier.receiver import receiving, status
-from tests.service.gateway import free_port
-from tests.stores import Store, open_store
+from tests.harness.ports import free_port
+from tests.harness.receiver import receiving, status
+from tests.harness.stores import Store, open_store
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 120.0
@@ -55,6 +55,7 @@ def courier(store: Store, **more: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run `python -m courier` until the block ends; `more` are variables."""
     environment = {
         "PATH": os.environ["PATH"], "B2S_DATA_DIR": str(store.settings.data_dir), "B2S_WEBHOOK_PRIVATE": "1",
+        "B2S_WEBHOOK_PORTS": "any",
         "B2S_COURIER_METRICS_PORT": "0", **more,
     }  # fmt: skip
     process = subprocess.Popen([sys.executable, "-m", "courier"], cwd=ROOT, env=environment)

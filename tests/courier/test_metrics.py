@@ -8,10 +8,10 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from store.webhooks import DeliveryState
-from tests.courier.receiver import receiving, status
 from tests.courier.test_courier import courier, delivery, finished, sqlite, wait
-from tests.service.gateway import free_port
-from tests.stores import Store
+from tests.harness.ports import free_port
+from tests.harness.receiver import receiving, status
+from tests.harness.stores import Store
 
 __all__ = ["sqlite"]
 

@@ -22,7 +22,7 @@ def queries() -> dict[str, str]:
     found = {f"rule {rule.get('record', rule.get('alert'))}": rule["expr"] for rule in RULES}
     for path in DASHBOARDS:
         for panel in json.loads(path.read_text())["panels"]:
-            found |= {f"{path.stem}: {panel['title']} {t['refId']}": t["expr"] for t in panel["targets"]}
+            found |= {f"{path.stem} {panel['id']}: {panel['title']} {t['refId']}": t["expr"] for t in panel["targets"]}
     return found
 
 

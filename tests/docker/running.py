@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from tests.docker.queries import ROOT
-from tests.service.gateway import free_port
+from tests.harness.ports import free_port
 
 PATIENCE_SECONDS = 90.0
 

@@ -18,11 +18,11 @@ import httpx
 import pytest
 import yaml
 
-from tests.courier.receiver import Receiver, receiving, status
 from tests.docker.queries import ALERTS, ROOT, RULES_FILE
 from tests.docker.running import needs_prometheus, running, running_prometheus, until
-from tests.docker.scripts import script
-from tests.service.gateway import free_port
+from tests.harness.ports import free_port
+from tests.harness.receiver import Receiver, receiving, status
+from tests.harness.scripts import script
 
 PROMETHEUS = yaml.safe_load((ROOT / "docker" / "prometheus" / "prometheus.yml").read_text())
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())

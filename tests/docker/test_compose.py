@@ -16,8 +16,8 @@ import yaml
 
 from store.keys import KEY
 from store.settings import Settings, variable
-from tests.docker.scripts import script
-from tests.service.gateway import free_port
+from tests.harness.ports import free_port
+from tests.harness.scripts import script
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text()
@@ -67,6 +67,7 @@ def test_the_proxy_hides_the_numbers_of_all_tenants() -> None:
     assert "path /metrics /v1/metrics" in caddyfile and "read_header" in caddyfile
 
 
+@pytest.mark.server
 @pytest.mark.skipif(shutil.which("caddy") is None, reason="no caddy here (Debian: apt install caddy)")
 def test_the_real_proxy_hides_them(tmp_path: Path) -> None:
     site, admin = (f"127.0.0.1:{free_port()}" for _ in range(2))
@@ -234,15 +235,15 @@ def test_settings_of_dot_env_reach_every_process(name: str) -> None:
     assert "B2S_METRICS_HOST" in images and not passed & images  # Docker unsets what is passed without a value
 
 
-def test_the_readme_says_how_to_set_them() -> None:
-    section = (ROOT / "README.md").read_text().partition("## Run it for others")[2].partition("\n## ")[0]
+def test_the_documents_say_how_to_set_them() -> None:
+    section = (ROOT / "docs" / "operating.md").read_text().partition("## With Docker Compose")[2].partition("\n## ")[0]
     (line,) = re.findall(r"^Settings .* go into `\.env`.*`(B2S_\w+)=", section, re.M)
     assert line in SERVICES["gateway"]["environment"]
 
 
 def test_a_restore_meets_an_empty_system() -> None:
     """`run migrate …` starts what `migrate` needs, none of which writes rows, and replaces the command that does."""
-    section = (ROOT / "README.md").read_text().partition("## Run it for others")[2].partition("\n## ")[0]
+    section = (ROOT / "docs" / "operating.md").read_text().partition("## With Docker Compose")[2].partition("\n## ")[0]
     run = "docker compose run --rm -T migrate python -m ops"
     assert f"(umask 077; {run} backup - > b2s.tar)" in section
     assert section.index(f"{run} restore - < b2s.tar") < section.rindex("docker compose up -d --build")
@@ -271,5 +272,30 @@ def test_setup_makes_every_secret_once(tmp_path: Path, capsys: pytest.CaptureFix
     said = capsys.readouterr()
     assert not any(value in said.out for name, value in written.items() if "PASSWORD" in name or "KEY" in name)
     assert (tmp_path / "secrets").stat().st_mode & 0o077 == 0
+    assert written["S3_ROOT_USER"] != written["S3_ACCESS_KEY"]
     assert setup.main([], tmp_path) == 1  # what is there stays
     assert dict(line.split("=", 1) for line in (tmp_path / ".env").read_text().splitlines()) == written
+
+
+def test_setup_adds_what_an_older_env_lacks_and_changes_nothing_else(tmp_path: Path) -> None:
+    setup = script("docker/setup.py")
+    assert setup.main([], tmp_path) == 0
+    env = tmp_path / ".env"
+    older = [line for line in env.read_text().splitlines() if not line.startswith("S3_ROOT_")]
+    env.write_text("\n".join([*older, "B2S_RESULT_HOURS=24"]))  # and no end of line, as an editor may leave it
+    assert setup.main([], tmp_path) == 0
+    lines = env.read_text().splitlines()
+    assert lines[:-2] == [*older, "B2S_RESULT_HOURS=24"]
+    assert [line.partition("=")[0] for line in lines[-2:]] == ["S3_ROOT_USER", "S3_ROOT_PASSWORD"]
+    assert env.stat().st_mode & 0o077 == 0
+    assert setup.main([], tmp_path) == 1
+
+
+def test_only_the_stores_own_containers_have_their_roots() -> None:
+    """What the service gets instead, and may do with it: `tests/docker/test_owners.py`."""
+    with_root = {name for name, service in SERVICES.items() if "S3_ROOT" in str(service)}
+    assert with_root == {"s3", "bucket"}
+    assert "POSTGRES_USER" not in SERVICES["postgres"]["environment"]
+    for name, file in (("postgres", "./docker/postgres/owner.sh"), ("bucket", "./docker/s3")):
+        (mounted,) = [one for one in SERVICES[name]["volumes"] if one.startswith(file)]
+        assert mounted.endswith(":ro") and (ROOT / file).exists()

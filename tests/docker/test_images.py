@@ -9,6 +9,7 @@ import sys
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
@@ -18,7 +19,7 @@ GATEWAY_ROOMS = ("service", "store", "courier", "ops")
 
 def named(path: str) -> list[Requirement]:
     lines = (ROOT / path).read_text().splitlines()
-    return [Requirement(line) for line in lines if line and not line.startswith(("#", " "))]
+    return [Requirement(line.removesuffix(" \\")) for line in lines if line and not line.startswith(("#", " "))]
 
 
 def closure(wanted: list[Requirement]) -> set[str]:
@@ -72,8 +73,20 @@ def test_the_gateway_image_has_what_it_imports_and_neither_torch_nor_a_decoder()
 
 
 def test_its_versions_are_the_locked_ones() -> None:
-    locked = {_name(one.name) for one in named("requirements.lock")}
-    assert closure(named("docker/gateway.txt")) <= locked
+    everywhere = {_name(one.name): one.specifier for one in named("requirements.lock")}
+    image = {_name(one.name): one.specifier for one in named("docker/gateway.lock")}
+    assert image.items() <= everywhere.items()
+    assert closure(named("docker/gateway.txt")) <= image.keys()
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock", "docker/gateway.lock"])
+def test_every_file_that_is_installed_has_a_hash_but_torch(lock: str) -> None:
+    pins = re.split(r"^(?=\w)", (ROOT / lock).read_text(), flags=re.MULTILINE)[1:]
+    assert len(pins) > 50
+    assert [pin for pin in pins if not re.match(r"\S+==\S+( ;[^\n]*)? \\\n    --hash=sha256:[0-9a-f]{64}\b", pin)] == []
+    assert not any(pin.startswith("torch==") for pin in pins)
+    (torch,) = named("requirements-torch.lock")
+    assert str(torch) in (ROOT / "pyproject.toml").read_text()
 
 
 def test_what_is_copied_is_there_and_let_through() -> None:
@@ -101,8 +114,8 @@ def test_the_health_check_tells_up_from_down() -> None:
         script = ROOT / "docker" / "healthcheck.py"
         return subprocess.run([sys.executable, str(script), url], capture_output=True, check=False).returncode
 
-    from tests.courier.receiver import receiving, status
-    from tests.service.gateway import free_port
+    from tests.harness.ports import free_port
+    from tests.harness.receiver import receiving, status
 
     with receiving(status(200)) as up, receiving(status(503)) as ill:
         assert check(up.url) == 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,14 +15,14 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from courier.metrics import CourierMetrics
-from service.health import QueueCollector
-from service.metrics import GatewayMetrics
+from service.edge.metrics import GatewayMetrics
+from service.routes.health import QueueCollector
 from store.job import Job, JobKind
 from store.webhooks import DeliveryState
 from tests.docker.queries import ALERTS, DASHBOARDS, ROOT, RULES, RULES_FILE, queries
-from tests.docker.scripts import script
-from tests.stores import Store
-from tests.worker.driver import driver
+from tests.harness.driver import driver
+from tests.harness.scripts import script
+from tests.harness.stores import Store
 from worker.gpu import GpuCollector
 from worker.metrics import WorkerMetrics
 
@@ -68,7 +70,7 @@ def _use(metrics: WorkerMetrics, job: Job) -> None:
     metrics.observe_files(1, 0)
     metrics.observe_model(True)
     metrics.observe_checkpoint(True)
-    metrics.observe_oom(1)
+    metrics.observe_compute("ncnn-float32", 1)
 
 
 def test_every_query_asks_for_series_that_exist(series: dict[str, set[str]]) -> None:
@@ -107,6 +109,42 @@ def test_the_rules_pass_their_unit_tests() -> None:
 def test_the_dashboards_are_those_of_the_list() -> None:
     make = script("docker/grafana/make.py")
     assert {path.stem: path.read_text() for path in DASHBOARDS} == {name: make.text(name) for name in make.DASHBOARDS}
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_a_dashboard_explains_itself_and_leads_to_the_others(path: Path) -> None:
+    board = json.loads(path.read_text())
+    assert board["description"]
+    assert [(link["type"], link["tags"]) for link in board["links"]] == [("dashboards", board["tags"])]
+    for panel in board["panels"]:
+        assert panel["description"].endswith("."), panel["title"]
+    ids = [panel["id"] for panel in board["panels"]]
+    assert len(set(ids)) == len(ids)
+    cells = [
+        (x, y)
+        for place in (panel["gridPos"] for panel in board["panels"])
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len(set(cells)) == len(cells) and max(x for x, _ in cells) < 24, "panels lie on each other"
+
+
+def test_a_tile_turns_red_where_its_alert_fires() -> None:
+    """Alerts compare `absent(… == n)` or `… > bound`; Grafana colours a value from a bound on, that one included."""
+    rules = {alert["alert"]: alert["expr"] for alert in ALERTS}
+    boards = script("docker/grafana/make.py").DASHBOARDS
+    tiles = [tile for board in boards.values() for tile in board.tiles]
+    assert all(board.tiles for board in boards.values())
+    for tile in tiles:
+        assert (tile.at_least is None) != (tile.bad is None), tile.title
+        assert tile.warning is None or tile.bad is None or tile.warning < tile.bad, tile.title
+        if tile.alert is None:
+            continue
+        bound = float(re.search(r"(?:>=|>|==) ([\d.]+)\)?$", rules[tile.alert]).group(1))  # type: ignore[union-attr]
+        if tile.at_least is not None:
+            assert tile.at_least in (bound, bound + 1), tile.title
+        else:
+            assert tile.bad == bound or (bound == 0 and 0 < tile.bad < 1), tile.title
 
 
 def test_the_workers_ports_are_scraped() -> None:

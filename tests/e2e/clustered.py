@@ -9,10 +9,10 @@ from pathlib import Path
 
 import httpx
 
-from launch.checks import free_port
-from tests.e2e.service_process import Service
-from tests.integration.cluster import cluster
-from tests.wire import wire
+from tests.harness.cluster import cluster
+from tests.harness.ports import free_port
+from tests.harness.service_process import Service
+from tests.harness.wire import wire
 
 GATEWAYS = 2
 WORKERS = 3

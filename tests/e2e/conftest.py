@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from secrets import token_hex
 
 import httpx
 import pytest
@@ -6,9 +7,9 @@ from sqlalchemy import text
 
 from launch.redis_server import redis_server
 from store.database import connect
-from tests.conftest import BUCKET
 from tests.e2e.clustered import clustered_service
-from tests.e2e.service_process import Service, running_service
+from tests.harness.servers import BUCKET
+from tests.harness.service_process import Service, running_service
 
 
 @pytest.fixture(scope="session", params=["one-machine", "cluster"])
@@ -25,7 +26,8 @@ def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         for name, value in s3_environment.items():
             patch.setenv(name, value)
         folder = tmp_path_factory.mktemp("clustered")
-        with clustered_service(folder, _database(postgres_url, "e2e"), f"s3://{BUCKET}/e2e", redis_url) as running:
+        name = f"e2e_{token_hex(4)}"  # each time anew: pytest-xdist may ask for one kind, the other, and the one again
+        with clustered_service(folder, _database(postgres_url, name), f"s3://{BUCKET}/{name}", redis_url) as running:
             yield running
 
 

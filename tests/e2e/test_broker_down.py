@@ -5,16 +5,17 @@ from pathlib import Path
 
 import httpx
 
-from launch.redis_server import redis_server
-from tests.e2e import pictures
-from tests.e2e.service_process import free_port, running_service
+from tests.harness import pictures
+from tests.harness.ports import free_port
+from tests.harness.servers import redis_on_port
+from tests.harness.service_process import running_service
 
 
 def test_jobs_posted_while_redis_is_down_run_when_it_is_back(tmp_path: Path) -> None:
     port = free_port()
     url = f"redis://127.0.0.1:{port}/0"
     with ExitStack() as stack:
-        with redis_server(tmp_path / "redis-1", port):
+        with redis_on_port(tmp_path / "redis-1", port):
             running = stack.enter_context(running_service(tmp_path, B2S_REDIS_URL=url, B2S_SWEEP_SECONDS="1"))
         http = stack.enter_context(httpx.Client(base_url=running.url, timeout=180))
         ready = http.get("/readyz")
@@ -22,7 +23,7 @@ def test_jobs_posted_while_redis_is_down_run_when_it_is_back(tmp_path: Path) -> 
         picture = pictures.png(1)
         posted = [http.post("/denoise", files={"image": picture.data}) for _ in range(3)]
         assert [answer.status_code for answer in posted] == [202] * 3
-        stack.enter_context(redis_server(tmp_path / "redis-2", port))
+        stack.enter_context(redis_on_port(tmp_path / "redis-2", port))
         for answer in posted:
             path = answer.headers["location"]
             assert http.get(path, params={"wait": 120}).json()["state"] == "succeeded"

@@ -5,9 +5,9 @@ from typing import Any
 
 import httpx
 
-from tests.e2e import pictures
-from tests.e2e.pictures import Picture
-from tests.e2e.service_process import Service
+from tests.harness import pictures
+from tests.harness.pictures import Picture
+from tests.harness.service_process import Service
 
 
 def post(http: httpx.Client, picture: Picture, **options: Any) -> dict[str, Any]:

@@ -1,14 +1,15 @@
 """What goes in comes out: same size, depth, orientation; and with less noise."""
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import numpy as np
 import tifffile
 from PIL import Image
 
-from tests.e2e import pictures
-from tests.e2e.pictures import Picture
+from tests.harness import pictures
+from tests.harness.pictures import Picture
 
 WAIT = {"Prefer": "wait=120", "Accept": "image/*"}
 
@@ -58,3 +59,19 @@ def test_a_crop_in_another_format(http: httpx.Client) -> None:
     picture = pictures.png(1)
     answer = denoised(http, picture, roi="100,50,64,32", output_format="tiff")
     assert tifffile.imread(io.BytesIO(answer.content)).shape == (32, 64)
+
+
+def test_previews_of_16_bit_are_drawn_once_for_all_who_ask(http: httpx.Client) -> None:
+    picture = pictures.tiff16()
+    answer = denoised(http, picture)
+    path = f"/jobs/{answer.headers['b2s-job-id']}/preview.png"
+    with ThreadPoolExecutor(4) as pool:
+        sides = list(
+            pool.map(lambda side: http.get(path, params={"side": side}), ["before", "after", "after", "after"])
+        )
+    assert [side.status_code for side in sides] == [200] * 4, sides[0].text
+    assert len({side.headers["etag"] for side in sides}) == 2
+    before, after = (np.asarray(Image.open(io.BytesIO(side.content)), np.float64) for side in sides[:2])
+    assert before.shape == after.shape == picture.noisy.shape[:2]
+    assert np.corrcoef(before.ravel(), picture.noisy.ravel())[0, 1] > 0.9
+    assert np.abs(np.diff(before)).mean() > 1.5 * np.abs(np.diff(after)).mean()

@@ -8,9 +8,9 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
-from tests.courier.receiver import receiving, status
-from tests.e2e.service_process import ROOT, Service, running_service
-from tests.ops.test_keys import ops
+from tests.harness.ops import ops
+from tests.harness.receiver import receiving, status
+from tests.harness.service_process import ROOT, Service, running_service
 
 PATIENCE_SECONDS = 180.0
 
@@ -18,7 +18,7 @@ PATIENCE_SECONDS = 180.0
 @pytest.fixture
 def telling(tmp_path: Path) -> Iterator[Service]:
     """A service whose receivers may be on this machine."""
-    with running_service(tmp_path, B2S_WEBHOOK_PRIVATE="1") as running:
+    with running_service(tmp_path, B2S_WEBHOOK_PRIVATE="1", B2S_WEBHOOK_PORTS="any") as running:
         yield running
 
 

@@ -28,7 +28,7 @@ with atheris.instrument_imports(include=["images", "tifffile", "pydicom"], exclu
     from images.encode import encode
     from images.errors import ImageError
     from images.limits import Limits
-    from tests.images import files
+    from tests.harness import files
 
 LIMITS = Limits(max_pixels=1 << 20, max_frames=64, max_decoded_bytes=1 << 24, max_metadata_bytes=1 << 20)
 

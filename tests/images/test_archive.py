@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from images.archive import ArchiveLimits, ArchiveTooLarge, BrokenArchive, unpack
+from images.archive import ArchiveLimits, ArchiveTooLarge, BrokenArchive, unpack_here
+from images.unpack import unpack
 
 LIMITS = ArchiveLimits(max_files=100, max_bytes=1_000_000, max_file_bytes=200_000)
 
@@ -41,15 +42,23 @@ def targz(files: dict[str, bytes]) -> bytes:
     return tarred(files, "w:gz")
 
 
+@pytest.fixture(autouse=True, params=[unpack_here, unpack], ids=["here", "in a helper"])
+def opener(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything holds wherever an archive is opened, to the word."""
+    monkeypatch.setattr(Opened, "unpack", staticmethod(request.param))
+
+
 class Opened:
     """What unpacking gave: contents by name, refusals by name."""
+
+    unpack = staticmethod(unpack)
 
     def __init__(self, folder: Path, data: bytes, limits: ArchiveLimits = LIMITS) -> None:
         source, target = folder / "archive", folder / "member"
         source.write_bytes(data)
         self.files: dict[str, bytes] = {}
         self.refused: dict[str, str] = {}
-        for member in unpack(source, target, limits):
+        for member in self.unpack(source, target, limits):
             if member.refused is None:
                 self.files[member.name] = target.read_bytes()
                 assert member.size == len(self.files[member.name])
@@ -140,9 +149,9 @@ def test_damage_is_told_and_never_crashes(pack: Callable[[dict[str, bytes]], byt
         _opens_or_says_why(tmp_path, whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
 
 
-def _opens_or_says_why(folder: Path, data: bytes) -> None:
+def _opens_or_says_why(folder: Path, data: bytes, limits: ArchiveLimits = LIMITS) -> None:
     try:
-        Opened(folder, data)
+        Opened(folder, data, limits)
     except (BrokenArchive, ArchiveTooLarge) as error:
         assert str(error)
 
@@ -153,3 +162,116 @@ def test_an_encrypted_member_is_refused(tmp_path: Path) -> None:
     at = data.rindex(b"PK\x01\x02")
     data[at + 8] |= 1
     assert Opened(tmp_path, bytes(data)).refused == {"a": "it is encrypted"}
+
+
+LARGE = ArchiveLimits(max_files=2_000, max_bytes=1 << 34, max_file_bytes=1 << 26)
+
+
+def peak(folder: Path, data: bytes, limits: ArchiveLimits = LARGE) -> int:
+    """Bytes that Python had at once while the archive was opened, or refused in words."""
+    tracemalloc.start()
+    try:
+        _opens_or_says_why(folder, data, limits)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def header(kind: bytes, size: int, name: str = "x") -> bytes:
+    """One header block of a tar."""
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.size = kind, size
+    return entry.tobuf(tarfile.GNU_FORMAT)
+
+
+def member(kind: bytes, body: bytes, name: str = "x") -> bytes:
+    return header(kind, len(body), name) + body + bytes(-len(body) % 512)
+
+
+def pax(key: bytes, value: bytes) -> bytes:
+    """One record of a pax header."""
+    size = len(key) + len(value) + 3
+    while len(str(size)) + len(key) + len(value) + 3 != size:
+        size += 1
+    return b"%d %s=%s\n" % (size, key, value)
+
+
+GLOBAL, EXTENDED = tarfile.XGLTYPE, tarfile.XHDTYPE
+FILE = member(tarfile.REGTYPE, b"x", "a.png")
+TAR_BOMBS = {
+    "values of global headers": [
+        b"".join(member(GLOBAL, pax(b"k%d" % n, bytes(900_000))) + FILE for n in range(30)),
+    ],
+    "values of headers in a chain": [b"".join(member(EXTENDED, pax(b"k", bytes(60_000))) for _ in range(15)) * 20],
+    "a long header": [header(EXTENDED, 1 << 33) + bytes(9_000_000)],
+    "records in records": [member(EXTENDED, b"2 " * 300_000 + b"=") + FILE],
+    "digits": [member(EXTENDED, b"1" * 900_000) + FILE, member(EXTENDED, pax(b"path", b"1" * 900_000)) + FILE],
+    "long names in a chain": [member(tarfile.GNUTYPE_LONGNAME, b"n" * 4_000) * 2_000 + FILE],
+    "a long name": [member(tarfile.GNUTYPE_LONGNAME, b"n" * 3_900_000) + FILE],
+    "links in a chain": [member(tarfile.GNUTYPE_LONGLINK, b"n") * 200_000],
+    "empty headers in a chain": [member(EXTENDED, b"") * 200_000, member(GLOBAL, b"") * 200_000],
+    "a size without end": [member(EXTENDED, pax(b"size", b"9" * 5_000)) + FILE],
+    "folders": [member(tarfile.DIRTYPE, b"", "d/") * 60_000],
+    "hidden files": [member(tarfile.REGTYPE, b"", ".x") * 60_000],
+    "holes": [
+        header(tarfile.GNUTYPE_SPARSE, 9)[:482] + b"\1" + header(tarfile.GNUTYPE_SPARSE, 9)[483:] + b"\1" * 9_000_000,
+        member(EXTENDED, pax(b"GNU.sparse.map", b"1," * 100_000)) + FILE,
+        member(EXTENDED, pax(b"GNU.sparse.major", b"1") + pax(b"GNU.sparse.minor", b"0")) + FILE + b"1\n" * 4_000_000,
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", TAR_BOMBS)
+def test_headers_of_a_tar_cost_little_memory(kind: str, tmp_path: Path) -> None:
+    for data in TAR_BOMBS[kind]:
+        assert peak(tmp_path, gzip.compress(data + bytes(1024), 1)) < 12_000_000
+
+
+def test_a_pax_header_names_its_file_and_no_other(tmp_path: Path) -> None:
+    data = member(GLOBAL, pax(b"path", b"global.png") + pax(b"comment", b"c" * 999))
+    data += member(EXTENDED, pax(b"path", "ü/long.png".encode()) + pax(b"mtime", b"1.5")) + FILE + FILE
+    opened = Opened(tmp_path, data + bytes(1024))
+    assert opened.files == {"ü/long.png": b"x", "a.png": b"x"}
+
+
+def test_a_pax_size_counts(tmp_path: Path) -> None:
+    data = member(EXTENDED, pax(b"size", b"700")) + header(tarfile.REGTYPE, 0, "big") + b"y" * 700 + bytes(324) + FILE
+    assert Opened(tmp_path, data + bytes(1024)).files == {"big": b"y" * 700, "a.png": b"x"}
+
+
+def test_sparse_files_of_every_kind_are_refused(tmp_path: Path) -> None:
+    data = member(EXTENDED, pax(b"GNU.sparse.major", b"1") + pax(b"GNU.sparse.minor", b"0")) + FILE + FILE
+    opened = Opened(tmp_path, data + bytes(1024))
+    assert opened.files == {"a.png": b"x"} or set(opened.refused) == {"a.png"}
+    assert "sparse" in opened.refused["a.png"]
+
+
+@pytest.mark.parametrize("said", [100, 0, 0xFFFFFFFF])
+def test_a_zip64_record_behind_the_directory_bounds_nothing(said: int, tmp_path: Path) -> None:
+    """The end record says that the directory is small, and the zip64 record in front of it says the truth."""
+    entry = struct.pack("<4s4B4HL2L5H2L", b"PK\x01\x02", 20, 3, 20, *[0] * 8, 1, *[0] * 6)
+    entry += b"x"
+    for count in (22_000, 400_000):
+        data = b"PK\x03\x04" + bytes(27) + entry * count
+        where, size = 31, len(entry) * count
+        data += struct.pack("<4sQHHLLQQQQ", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, size, where)
+        data += struct.pack("<4sLQL", b"PK\x06\x07", 0, where + size, 1)
+        data += struct.pack("<4sHHHHLLH", b"PK\x05\x06", 0, 0, 1, 1, said, 0, 0)
+        with pytest.raises(ArchiveTooLarge):
+            Opened(tmp_path, data, LARGE)
+        assert peak(tmp_path, data) < 8_000_000
+
+
+def test_folders_of_a_zip_are_counted(tmp_path: Path) -> None:
+    with pytest.raises(ArchiveTooLarge, match="B2S_MAX_SET_IMAGES"):
+        Opened(tmp_path, zipped({f"{number}/": b"" for number in range(1_300)}))
+    assert Opened(tmp_path, zipped({**{f"{number}/": b"" for number in range(1_000)}, "a.png": b"x"})).files
+
+
+def test_one_bad_member_of_a_zip_is_no_verdict_on_the_others(tmp_path: Path) -> None:
+    good = zipped({"a": b"one" * 100, "b": bytes(range(256)), "c": b"three" * 100})
+    at = good.index(bytes(range(100)))
+    for place in range(at - 30, at + 60):
+        data = good[:place] + bytes([good[place] ^ 0x7F]) + good[place + 1 :]
+        opened = Opened(tmp_path, data)
+        assert set(opened.files) >= {"a", "c"}, place - at

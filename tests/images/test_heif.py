@@ -14,7 +14,7 @@ from images.decode import decode_here
 from images.encode import encode
 from images.errors import UnsupportedFormat
 from images.probe import probe
-from tests.images import files
+from tests.harness import files
 
 
 def heic(pixels: files.Array, **options: object) -> bytes:

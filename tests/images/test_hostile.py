@@ -25,7 +25,7 @@ from images.limits import Limits
 from images.lzw import is_sound
 from images.probe import probe
 from images.source import Source
-from tests.images import files
+from tests.harness import files
 
 SMALL = Limits(max_pixels=100_000, max_frames=100, max_decoded_bytes=4_000_000, max_metadata_bytes=100_000)
 SEEDS = {
@@ -222,6 +222,35 @@ def test_dicom_sequences_nested_without_end() -> None:
     )
     assert isinstance(survives(body + nested * 5_000), ImageError)
     assert isinstance(survives(start + nested * 5_000), ImageError)
+
+
+@pytest.mark.parametrize("value", ["1E999", "-1E999", "NAN", "INF", "1E300", "1_0", "9" * 70])
+@pytest.mark.parametrize("key", ["NAXIS", "NAXIS1", "BITPIX", "PCOUNT", "XTENSION"])
+def test_fits_numbers_that_are_none(key: str, value: str) -> None:
+    good = files.fits(files.noise((9, 8), "int16"), "PCOUNT  = 0".ljust(80))
+    card = f"{key:<8}= {value:>20}".ljust(80).encode()
+    at = good.find(f"{key:<8}=".encode())
+    data = good[:at] + card + good[at + 80 :] if at >= 0 else good[:80] + card + good[160:]
+    found = survives(data)
+    assert found is None or isinstance(found, ImageError)
+
+
+def test_npy_numbers_of_thousands_of_digits() -> None:
+    for digits in (300, 4_299, 4_300, 4_900):
+        text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': (1{'0' * digits}, 1{'0' * digits})}}".encode()
+        assert survives(b"\x93NUMPY\2\0" + struct.pack("<I", len(text)) + text) is not None
+
+
+def test_what_nobody_foresaw_in_a_header_is_the_files_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    from images.headers import bmp
+
+    for error in (RecursionError(), OverflowError("int too large"), KeyError(3), struct.error("unpack")):
+        monkeypatch.setattr(bmp, "_gray_palette", lambda *_, error=error: (_ for _ in ()).throw(error))
+        with pytest.raises(BrokenImage, match="cannot be true"):
+            probe(files.pillow(files.smooth()[..., :1], "BMP"))
+    monkeypatch.setattr(bmp, "_gray_palette", lambda *_: (_ for _ in ()).throw(OSError("the disk is broken")))
+    with pytest.raises(OSError, match="disk"):
+        probe(files.pillow(files.smooth()[..., :1], "BMP"))
 
 
 def test_npy_headers_are_read_never_run() -> None:

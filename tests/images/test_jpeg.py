@@ -11,7 +11,7 @@ from PIL import Image
 from images.decode import decode_here
 from images.encode import encode
 from images.errors import UnsupportedFormat
-from tests.images import files
+from tests.harness import files
 
 
 @pytest.mark.parametrize("quality", [20, 75, 90, 98, 100])

@@ -13,11 +13,11 @@ from PIL.TiffImagePlugin import IFDRational
 
 from images import exif as exif_block
 from images import note as notes
+from images.crop import crop
 from images.decode import decode_here
 from images.decoded import Keep
 from images.encode import encode
-from tests.images import files
-from worker.crop import crop
+from tests.harness import files
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = (
@@ -294,7 +294,7 @@ def test_a_pyramid_says_that_its_copies_are_left_out() -> None:
 def test_a_crop_of_a_stack_tells_its_own_size(options: dict[str, Any]) -> None:
     stack = files.noise((2, 3, 40, 50), "uint16")
     data = files.tiff(stack if options["metadata"] else stack[0], photometric="minisblack", **options)
-    decoded = crop(decode_here(data), "10,20,32,16")
+    decoded = crop(decode_here(data), 10, 20, 32, 16)
     with tifffile.TiffFile(io.BytesIO(encode(decoded, decoded.pixels).data)) as result:
         expected = (stack if options["metadata"] else stack[0])[..., 20:36, 10:42]
         assert result.series[0].axes == ("TCYX" if options["metadata"] else "IYX")
@@ -306,3 +306,13 @@ def test_a_crop_of_a_stack_tells_its_own_size(options: dict[str, Any]) -> None:
 def test_the_note_of_earlier_versions_is_known_too() -> None:
     assert notes.find("Scope 9; denoised by Blind2Sound, model base-rgb") == "denoised by Blind2Sound, model base-rgb"
     assert notes.find(f"Scope 9; {NOTE}") == NOTE == "denoised by the Blind2Sound service, model base-rgb"
+
+
+@pytest.mark.parametrize(("field", "value"), [(282, "00000000" * 2), (283, "4800000000000000"), (296, "ffff")])
+def test_a_resolution_that_is_none_does_not_keep_a_tiff_from_being_written(field: int, value: str) -> None:
+    data = bytearray(files.tiff(files.noise((20, 30)), resolution=(72, 72), metadata=None))
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        place = file.pages[0].aspage().tags[field].valueoffset
+    data[place : place + len(value) // 2] = bytes.fromhex(value)
+    decoded = decode_here(bytes(data))
+    assert np.array_equal(decode_here(encode(decoded, decoded.pixels).data).pixels, decoded.pixels)

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from images.decode import decode_here
 from images.errors import BrokenImage, ImageTooLarge, UnsupportedFormat
 from images.info import ImageInfo
 from images.limits import Limits
 from images.probe import probe
-from tests.images import files
+from tests.harness import files
 
 RGB8, GRAY16 = files.noise((20, 30, 3)), files.noise((20, 30, 1), "uint16")
 KNOWN = [
@@ -84,6 +85,37 @@ def test_page_limit() -> None:
     assert probe(stack, Limits(max_frames=9)).frames == 9
     with pytest.raises(ImageTooLarge, match="limit"):
         probe(stack, Limits(max_frames=8))
+
+
+def frames_of(kind: str) -> bytes:
+    """Three frames of 20 x 30 that differ."""
+    frames = files.noise((3, 30, 20))
+    if kind in ("GIF", "PNG", "WEBP"):
+        buffer = io.BytesIO()
+        first, *rest = (Image.fromarray(np.repeat(frame[..., None], 3, axis=2)) for frame in frames)
+        first.save(buffer, kind, save_all=True, append_images=rest)
+        return buffer.getvalue()
+    if kind == "DICOM":
+        return files.dicom(frames)
+    if kind == "FITS":
+        return files.fits(frames)
+    if kind == "TIFF":
+        return files.tiff(frames, photometric="minisblack")
+    return files.npy(np.asfortranarray(frames) if kind == "NPY in Fortran order" else frames)
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "FITS", "NPY"])
+def test_the_pages_of_a_stack_count_one_by_one(kind: str) -> None:
+    assert probe(frames_of(kind), Limits(max_pixels=600)).pixels == 1800
+    with pytest.raises(ImageTooLarge, match="600 pixels"):
+        probe(frames_of(kind), Limits(max_pixels=599))
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "DICOM", "NPY in Fortran order"])
+def test_frames_that_are_read_at_once_count_together(kind: str) -> None:
+    assert probe(frames_of(kind), Limits(max_pixels=1800)).pixels == 1800
+    with pytest.raises(ImageTooLarge, match=r"1,800 pixels in 3 frames; .* at once, so the limit of 1,799 is for all"):
+        probe(frames_of(kind), Limits(max_pixels=1799))
 
 
 def test_metadata_limit() -> None:

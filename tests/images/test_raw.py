@@ -1,6 +1,6 @@
 """Camera raw that is not DNG: read on its mosaic, written as a DNG that LibRaw opens to the same pixels and look.
 
-The files are made here as cameras with uncompressed raw write them; which real ones were tried, DESIGN.md says.
+The files are made here as cameras with uncompressed raw write them; which real ones were tried, docs/formats.md says.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from images.limits import Limits
 from images.note import compose
 from images.probe import probe
 from images.sandbox import Sandbox
-from tests.images import files
+from tests.harness import files
 
 PATTERNS = {"rggb": b"\0\1\1\2", "bggr": b"\2\1\1\0", "grbg": b"\1\0\2\1", "gbrg": b"\1\2\0\1"}
 
@@ -218,4 +218,4 @@ def test_damage_costs_the_file_an_error_and_nothing_else(box: Sandbox) -> None:
             assert str(error)[0].isupper()
             ends["error"] += 1
     assert min(ends.values()) > 0
-    assert box.decode(good, Limits()).pixels.shape == (1, 32, 48, 4)
+    assert box.decode(good, Limits()).pixels.shape == (1, 64, 96, 1)

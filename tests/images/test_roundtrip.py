@@ -19,7 +19,7 @@ from PIL import Image
 
 from images.decode import Decoded, decode_here
 from images.encode import encode
-from tests.images import files
+from tests.harness import files
 
 sides = st.integers(1, 40)
 seeds = st.integers(0, 2**32 - 1)
@@ -122,7 +122,10 @@ def test_npy_byte_for_byte(shape: tuple[int, ...], dtype: str, order: str, fortr
 @few
 @given(st.sampled_from([(9, 8), (5, 9, 8)]), st.sampled_from(sorted(files.FITS_BITPIX)), seeds)
 def test_fits_byte_for_byte(shape: tuple[int, ...], dtype: str, seed: int) -> None:
-    data = files.fits(files.noise(shape, dtype, seed), "OBJECT  = 'M31     '", "BZERO   =                32768")
+    pixels = files.noise(shape, dtype, seed)
+    if dtype == "int64":
+        pixels >>= 32  # to what float32 has room for
+    data = files.fits(pixels, "OBJECT  = 'M31     '", "BZERO   =                32768")
     assert trip(data)[1] == data
 
 

@@ -13,7 +13,8 @@ import tifffile
 from images import samples
 from images.decode import Decoded, decode, decode_here
 from images.encode import encode
-from tests.images import files
+from images.errors import UnsupportedFormat
+from tests.harness import files
 
 TWELVE = {"BitsStored": 12, "HighBit": 11}
 
@@ -177,3 +178,49 @@ def test_no_data_in_a_stack_is_filled_page_by_page() -> None:
     assert decoded.pixels[1].min() >= 32768 + 400
     assert decoded.pixels[0].min() == 32768
     assert encode(decoded, decoded.pixels).data == data
+
+
+def fits_64(array: Any) -> bytes:
+    """As an observatory's writer holds them: unsigned ones with their highest bit turned (standard 4.0, table 11)."""
+    if array.dtype == np.int64:
+        return files.fits(array)
+    return files.fits((array ^ np.uint64(1 << 63)).view(np.int64), f"BZERO   = {1 << 63:>20}")
+
+
+@pytest.mark.parametrize("write", [files.npy, files.tiff, fits_64])
+@pytest.mark.parametrize(("dtype", "mark"), [("int64", 2**63 - 1), ("int64", -(2**63)), ("uint64", 2**64 - 1)])
+def test_64_bit_integers_keep_values_type_and_marks(write: Any, dtype: str, mark: int) -> None:
+    counts = files.noise((40, 50), "uint32").astype(dtype)  # float32 cannot tell them apart
+    counts[3, 4] = mark
+    decoded = decode_here(write(counts))
+    assert (decoded.info.dtype, decoded.pixels.dtype) == (dtype, np.float32)
+    again = decode_here(encode(decoded, decoded.pixels).data)
+    assert again.exact is not None and np.array_equal(again.exact[0, :, :, 0], counts)
+    risen = decode_here(encode(decoded, np.where(decoded.pixels < 2**32, decoded.pixels + 1024, decoded.pixels)).data)
+    assert risen.info.dtype == dtype
+    change = risen.pixels[0, :, :, 0].astype(np.float64) - counts
+    assert abs(np.delete(change, 3 * 50 + 4) - 1024).max() <= 512  # two steps of float32 at 2^32
+
+
+def test_a_result_at_the_end_of_64_bits_does_not_turn_over() -> None:
+    for dtype in ("int64", "uint64"):
+        ends = samples.unconverted(np.array([-1e30, 1e30], np.float32), np.dtype(dtype))
+        assert ends[0] == np.iinfo(dtype).min and ends[1] > np.iinfo(dtype).max - 4096
+
+
+@pytest.mark.parametrize("blank", [2**63 - 1, 2**53 + 1, -(2**63)])
+def test_blank_of_64_bit_fits_is_exact(blank: int) -> None:
+    counts = files.noise((40, 50), "uint16").astype(np.int64)
+    counts[3, 4:8] = blank
+    decoded = decode_here(files.fits(counts, f"BLANK   = {blank:>20}"))
+    assert "4 samples hold no data" in decoded.warnings[0]
+    assert decoded.pixels.max() < 2**16
+    risen = decode_here(encode(decoded, decoded.pixels + 8).data)
+    assert risen.exact is not None and (risen.exact[0, 3, 4:8, 0] == blank).all()
+    assert (risen.exact[0, 4:, :, 0] == counts[4:] + 8).all()
+
+
+@pytest.mark.parametrize("write", [files.npy, files.tiff, fits_64])
+def test_64_bit_integers_beyond_32_are_refused_with_the_way_out(write: Any) -> None:
+    with pytest.raises(UnsupportedFormat, match="beyond 32 bit; subtract their offset"):
+        decode_here(write(files.noise((40, 50), "uint8").astype("int64") + (1 << 40)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -19,14 +20,26 @@ import tifffile
 
 from images import decode as decoding
 from images import sandbox, scratch
-from images.errors import BrokenImage, ImageError, ImageTooLarge, UnsupportedFormat
+from images.errors import (
+    BrokenImage,
+    DecoderKilled,
+    ImageError,
+    ImageTooLarge,
+    UnsupportedFormat,
+)
 from images.limits import MIB, Limits
-from images.messages import receive, send
+from images.messages import Reply, receive, send
+from images.probe import probe
 from images.sandbox import Sandbox
-from tests.images import files
+from images.source import Source
+from tests.harness import files, worst
+from tests.harness.helpers import bounds, ending_helpers, gone, helpers, server, wait_for, watched
 
 LIMITS = Limits()
 LARGE = files.npy(files.noise((4000, 4000), "float64"))  # 128 MB, and three copies of it on the way
+
+
+BOUNDED = ("Max address space", "Max cpu time", "Max file size")
 
 
 @pytest.fixture
@@ -34,12 +47,6 @@ def box() -> Iterator[Sandbox]:
     made = Sandbox()
     yield made
     made.close()
-
-
-def helper(box: Sandbox) -> int:
-    """The process id of the running helper."""
-    assert box._process is not None
-    return box._process.pid
 
 
 @pytest.mark.parametrize(
@@ -63,13 +70,15 @@ def test_same_as_in_this_process(box: Sandbox, data: bytes, tmp_path: Path) -> N
             assert (left is None) == (right is None)
 
 
-def test_one_helper_serves_many_files(box: Sandbox) -> None:
-    box.decode(files.png(files.noise((9, 8, 3))), LIMITS)
-    first = helper(box)
-    with pytest.raises(BrokenImage):
-        box.decode(files.png(files.noise((9, 8, 3)))[:-40], LIMITS)
-    box.decode(files.png(files.noise((9, 8, 3))), LIMITS)
-    assert helper(box) == first
+def test_a_helper_serves_one_file(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = watched(monkeypatch, box)
+    good = files.png(files.noise((9, 8, 3)))
+    for data in (good, good[:-40], good, b"hello world", good):
+        with contextlib.suppress(ImageError):
+            box.decode(data, LIMITS)
+    assert len(seen) == len(set(seen)) == 5
+    gone(*seen)
+    assert helpers(server(box)) and not set(helpers(server(box))) & set(seen)  # the next one waits already
 
 
 def test_errors_keep_their_kind_and_words(box: Sandbox) -> None:
@@ -85,28 +94,84 @@ def test_errors_keep_their_kind_and_words(box: Sandbox) -> None:
         assert str(caught.value) == str(here.value)
 
 
-def test_a_killed_helper_costs_one_file(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    box.decode(files.png(files.noise((9, 8, 3))), LIMITS)
-    victim = helper(box)
-    real = sandbox.send
+def test_a_header_is_read_by_the_helper_alone(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What costs its parser all that the budget allows costs it there, where time and memory are limited."""
 
-    def send_and_kill(*args: object) -> None:
-        os.kill(victim, signal.SIGKILL)
-        real(*args)  # type: ignore[arg-type]
+    def never(*_: object) -> None:
+        raise AssertionError("a stranger's bytes are parsed in this process")
 
+    monkeypatch.setattr(Source, "read", never)
+    assert box.decode(files.png(files.noise((9, 8, 3))), LIMITS).pixels.shape == (1, 9, 8, 3)
+    for makers in worst.CASES.values():
+        for make in makers:
+            with contextlib.suppress(ImageError):
+                box.decode(make(100_000), LIMITS)
+    with pytest.raises(BrokenImage, match="empty"):
+        box.decode(b"", LIMITS)
+
+
+def test_a_helper_that_lies_about_sizes_is_not_believed(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = probe(files.png(files.noise((9, 8, 3))))
+    lies: list[dict[str, object]] = [
+        {"width": -4, "height": -4}, {"width": 10**9, "height": 10**9}, {"frames": 0}, {"dtype": []}, {"channels": "3"},
+    ]  # fmt: skip
+    for lie in lies:
+        wrong = replace(good, **lie)
+        monkeypatch.setattr(sandbox, "receive", lambda *_, wrong=wrong: (Reply(info=wrong), []))
+        with pytest.raises(ImageError):
+            box.decode(files.png(files.noise((9, 8, 3))), LIMITS)
+
+
+@pytest.mark.parametrize("at", [0, 1], ids=["looked at", "decoded"])
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_a_helper_killed_from_outside_is_replaced_under_its_file(
+    box: Sandbox, monkeypatch: pytest.MonkeyPatch, at: int, end: signal.Signals
+) -> None:
+    box.start()
+    victims = ending_helpers(monkeypatch, box, end, {at})
+    assert box.decode(files.png(files.noise((9, 8, 3))), LIMITS).pixels.shape == (1, 9, 8, 3)
+    assert len(victims) == 1
+    gone(*victims)
+
+
+def test_helpers_killed_one_after_the_other_are_not_the_files_fault(
+    box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(sandbox, "send", send_and_kill)
+        victims = ending_helpers(patch, box, signal.SIGKILL, set(range(9)))
+        with pytest.raises(DecoderKilled):
+            box.decode(files.png(files.noise((9, 8, 3))), LIMITS)
+    assert len(set(victims)) == 2
+    assert box.decode(files.png(files.noise((9, 8, 3))), LIMITS).pixels.shape == (1, 9, 8, 3)
+
+
+@pytest.mark.parametrize("end", [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGXCPU])
+def test_a_crash_is_the_files_fault(box: Sandbox, monkeypatch: pytest.MonkeyPatch, end: signal.Signals) -> None:
+    with monkeypatch.context() as patch:
+        victims = ending_helpers(patch, box, end, set(range(9)))
         with pytest.raises(BrokenImage, match="made its decoder fail"):
             box.decode(files.png(files.noise((9, 8, 3))), LIMITS)
+    assert len(victims) == 1
     assert box.decode(files.png(files.noise((9, 8, 3))), LIMITS).pixels.shape == (1, 9, 8, 3)
-    assert helper(box) != victim
 
 
-def test_a_helper_that_died_unnoticed_is_replaced(box: Sandbox) -> None:
-    box.decode(files.png(files.noise((9, 8, 3))), LIMITS)
-    os.kill(helper(box), signal.SIGKILL)
-    os.waitid(os.P_PID, helper(box), os.WEXITED | os.WNOWAIT)
-    assert box.decode(files.png(files.noise((9, 8, 3))), LIMITS).pixels.shape == (1, 9, 8, 3)
+def test_one_that_died_before_its_file_is_replaced(box: Sandbox) -> None:
+    for victims in (lambda: helpers(server(box)), lambda: [server(box)]):
+        box.decode(files.png(files.noise((9, 8, 3))), LIMITS)
+        wait_for(lambda: bool(helpers(server(box))))
+        dead = victims()
+        for pid in dead:
+            os.kill(pid, signal.SIGKILL)
+        assert box.decode(files.png(files.noise((9, 8, 3))), LIMITS).pixels.shape == (1, 9, 8, 3)
+
+
+def test_a_fork_server_that_dies_takes_its_helpers_along(box: Sandbox) -> None:
+    with box._helper(lambda: None) as helper:
+        wait_for(lambda: len(helpers(server(box))) == 2)
+        pids = helpers(server(box))
+        assert helper.pid in pids
+        os.kill(server(box), signal.SIGKILL)
+        gone(*pids)
 
 
 def test_memory_is_limited(box: Sandbox) -> None:
@@ -126,35 +191,45 @@ def test_cpu_time_is_limited(box: Sandbox) -> None:
     assert box.decode(files.png(files.noise((9, 8, 3))), LIMITS).pixels.shape == (1, 9, 8, 3)
 
 
+def test_the_limit_on_cpu_time_is_met_before_the_hard_one(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There comes SIGKILL, and nobody could tell whose fault it was."""
+    found: list[list[tuple[int, int]]] = []
+    real = sandbox.error_of
+
+    def error_of(reply: Reply) -> ImageError | None:
+        found.append([bounds(seen[-1], what) for what in BOUNDED])
+        return real(reply)
+
+    monkeypatch.setattr(sandbox, "error_of", error_of)
+    seen = watched(monkeypatch, box)
+    box.decode(files.png(files.noise((9, 8, 3))), replace(LIMITS, cpu_seconds=60))
+    looked_at, decoded = found
+    assert [soft < hard for soft, hard in looked_at] == [True, True, True]  # it may be a large one
+    assert [hard - soft for soft, hard in decoded] == [0, 1, 0]  # seconds
+    assert all(later[1] <= before[1] for before, later in zip(looked_at, decoded, strict=True))
+
+
 def test_waiting_is_limited(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "_WALL_OVER_CPU", 1)
-    box.start()
-    os.kill(helper(box), signal.SIGSTOP)  # it neither works nor ends
-    with pytest.raises(BrokenImage, match="too long"):
-        box.decode(files.png(files.noise((9, 8, 3))), replace(LIMITS, cpu_seconds=1))
+    with monkeypatch.context() as patch:
+        patch.setattr(sandbox, "send", lambda *_: None)  # it neither works nor ends
+        with pytest.raises(BrokenImage, match="too long"):
+            box.decode(files.png(files.noise((9, 8, 3))), replace(LIMITS, cpu_seconds=1))
 
 
-def test_helper_keeps_no_descriptors(box: Sandbox) -> None:
+def test_no_process_keeps_descriptors(box: Sandbox) -> None:
     data = files.png(files.noise((9, 8, 3)))
-    box.decode(data, LIMITS)
-    counts = []
-    for _ in range(2):
-        for _ in range(30):
+
+    def held(times: int) -> list[int]:
+        for _ in range(times):
             box.decode(data, LIMITS)
-        counts.append([len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in (helper(box), "self")])
-    # The helper answers before it closes the two of the last file, and may not have come to that yet.
-    assert all(abs(after - before) <= 2 for before, after in zip(*counts, strict=True))
+        wait_for(lambda: len(helpers(server(box))) == 1)
+        return [len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in (server(box), "self")]
 
-
-def test_helper_is_replaced_after_many_files(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sandbox, "_RECYCLE_AFTER", 2)
-    data = files.png(files.noise((9, 8, 3)))
-    seen = set()
-    for _ in range(4):
-        box.start()
-        seen.add(helper(box))
-        box.decode(data, LIMITS)
-    assert len(seen) == 2
+    before = held(20)
+    held(20)
+    # Those of the helper that ended last are closed a moment after it.
+    wait_for(lambda: all(now <= then for now, then in zip(held(0), before, strict=True)))
 
 
 def test_threads_take_turns(box: Sandbox) -> None:
@@ -173,25 +248,20 @@ def test_threads_take_turns(box: Sandbox) -> None:
         np.testing.assert_array_equal(found[index][0], image)
 
 
-def test_helper_ends_with_its_parent() -> None:
-    import time
-
+def test_helpers_end_with_their_worker() -> None:
     code = "import os; from images.sandbox import shared; box = shared(); box.start(); "
-    code += "print(box._process.pid, flush=True); os._exit(1)"
+    code += "server = box._nursery.server; print(server, flush=True); "
+    code += "print(open(f'/proc/{server}/task/{server}/children').read(), flush=True); os._exit(1)"
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
-    pid = int(done.stdout)
-    deadline = time.monotonic() + 10
-    while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1][:3]:
-        assert time.monotonic() < deadline, "the helper outlives its parent"
-        time.sleep(0.05)
+    gone(*(int(pid) for pid in done.stdout.split()))
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_gets_its_own(box: Sandbox) -> None:
     sandbox.shared().start()
     ours = sandbox.shared()
-    before = helper(ours)
+    before = server(ours)
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:  # only os calls from here: this is a copy of the test runner
@@ -200,11 +270,11 @@ def test_a_forked_child_gets_its_own(box: Sandbox) -> None:
         os._exit(0)
     os.waitpid(pid, 0)
     assert os.read(reader, 1) == b"1"
-    assert helper(ours) == before
+    assert server(ours) == before
     os.close(reader)
     os.close(writer)
     assert ours.decode(files.png(files.noise((9, 8, 3))), LIMITS).pixels.shape == (1, 9, 8, 3)
-    assert helper(ours) == before
+    assert server(ours) == before
 
 
 def test_only_our_own_messages_are_read() -> None:
@@ -300,9 +370,22 @@ def test_a_stack_is_read_a_page_at_a_time(kind: str, tmp_path: Path) -> None:
 
     tracemalloc.start()
     try:
-        decoded = decoding.decode_here(path, LIMITS, mapped)
+        decoded = decoding.decode_stored(path, LIMITS, mapped)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     np.testing.assert_array_equal(decoded.restore(decoded.pixels)[..., 0], stack)
     assert peak < stack.nbytes / 4
+
+
+def test_who_does_not_heed_the_limit_on_cpu_time_is_killed_and_at_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the same signal as the out-of-memory killer's, but with its time used up."""
+    monkeypatch.setattr(sandbox, "_WALL_OVER_CPU", 1000)
+    box = Sandbox("tests.images.burning_guest")
+    seen = watched(monkeypatch, box)
+    try:
+        with pytest.raises(BrokenImage, match="made its decoder fail"):
+            box.decode(b"anything", replace(LIMITS, cpu_seconds=1, max_decoded_bytes=1))
+    finally:
+        box.close()
+    assert len(seen) == 1  # nobody else gets the file

@@ -7,7 +7,7 @@ import pytest
 
 from images.samples import to_working
 from images.working_stack import WorkingStack
-from tests.images import files
+from tests.harness import files
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "uint32", "float16", "float32", "float64"])

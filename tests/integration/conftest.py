@@ -9,8 +9,8 @@ import pytest
 from redis import Redis
 
 from launch.redis_server import redis_server
-from tests.integration.cluster import Cluster, Process, cluster
-from tests.worker.images_of import noisy, png
+from tests.harness.cluster import Cluster, Process, cluster
+from tests.harness.images_of import noisy, png
 
 
 @pytest.fixture(scope="session")

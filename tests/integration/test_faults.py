@@ -9,16 +9,21 @@ from pathlib import Path
 import httpx
 import pytest
 
-from launch.checks import free_port
 from launch.redis_server import redis_server
 from store.faults import POINTS
 from store.job import Job, JobState
-from tests.integration.cluster import Cluster, Process, cluster
-from worker.sweep import collect_orphans
+from store.job_files import JobFiles
+from store.pictures import Pictures
+from store.preview import REPORT
+from tests.harness.cluster import Cluster, Process, cluster
+from tests.harness.ports import free_port
+from worker.leftovers import collect_unnamed
 
 IN_POOL_CHILD = ("claimed", "tile", "stored", "finishing", "finished")
 IN_GATEWAY = ("created", "rung")
 IN_MAIN_PROCESS = ("sweeping", "purged")
+IN_DRAWING = ("drawing", "drawn")
+IN_BATCH = ("filed",)
 IN_FINETUNE = ("checkpointed",)  # tests/integration/test_finetune.py
 
 
@@ -43,7 +48,7 @@ def worker(faulty: Cluster) -> Process:
 
 
 def test_every_point_is_tested() -> None:
-    assert {*IN_POOL_CHILD, *IN_GATEWAY, *IN_MAIN_PROCESS, *IN_FINETUNE} == set(POINTS)
+    assert {*IN_POOL_CHILD, *IN_GATEWAY, *IN_MAIN_PROCESS, *IN_DRAWING, *IN_BATCH, *IN_FINETUNE} == set(POINTS)
 
 
 @pytest.mark.parametrize("point", IN_POOL_CHILD)
@@ -53,6 +58,47 @@ def test_a_death_in_the_work(faulty: Cluster, worker: Process, faults: Path, sma
     faulty.wait(lambda: not (faults / point).exists())
     _ended_once(faulty, job)
     assert job.attempt == (1 if point == "finished" else 2)
+
+
+@pytest.mark.parametrize("point", ["tile", "stored", *IN_BATCH])
+def test_a_death_in_a_batch(faulty: Cluster, worker: Process, faults: Path, small: bytes, point: str) -> None:
+    """What was committed is not done again; the file that was not is done by another process."""
+    job = faulty.store_batch([small] * 60)
+    files = JobFiles(faulty.engine, faulty.settings)
+
+    def first_is_done() -> bool:
+        return files.page(job.id)[0].result_key is not None
+
+    faulty.broker.ring(job.kind, job.id)
+    faulty.wait(first_is_done)
+    (faults / point).touch()
+    ended = faulty.finished(job)
+    assert ended.state is JobState.SUCCEEDED and ended.attempt == 2 and ended.strikes == 0
+    done = files.page(job.id)
+    attempts = [int(file.result_key.split("/")[4]) for file in done if file.result_key]
+    assert len(attempts) == len(done) and attempts == sorted(attempts) and set(attempts) == {1, 2}
+    made = [faulty.blobs.get(file.result_key) for file in done if file.result_key]
+    assert all(data == made[0] for data in made)  # the same image each time
+    finals = [event for event in faulty.jobs.events(job.id) if event.data.get("state") in ("succeeded", "failed")]
+    assert len(finals) == 1
+
+
+@pytest.mark.parametrize("point", IN_DRAWING)
+def test_a_death_in_the_drawing(faulty: Cluster, worker: Process, faults: Path, small: bytes, point: str) -> None:
+    """The picture is asked for again, as whoever waits for it does, and another process draws it."""
+    job, pictures = faulty.finished(faulty.send(small)), Pictures(faulty.engine, faulty.settings)
+    (faults / point).touch()
+
+    def drawn() -> bool:
+        picture = pictures.ask(job, REPORT)
+        return picture.ended or not faulty.broker.ring_for_picture(picture.id, again=not picture.new)
+
+    faulty.wait(drawn)
+    picture = pictures.ask(job, REPORT)
+    assert not (faults / point).exists() and picture.error is None
+    assert picture.attempt == 2 and picture.key is not None
+    assert faulty.blobs.head(picture.key).size == picture.bytes
+    assert faulty.jobs.get(job.id).attempt == job.attempt
 
 
 @pytest.mark.parametrize("point", IN_GATEWAY)
@@ -94,7 +140,7 @@ def test_a_death_between_row_and_bytes_of_an_expired_job(tmp_path: Path, faults:
         own.wait(lambda: not doomed.alive)  # the job expires 0.36 s after its end
         assert own.jobs.get(job.id).purged
         assert list(own.blobs.below(f"jobs/{job.id}")) != []
-        assert collect_orphans(own.jobs, own.blobs, older_seconds=-60) > 0
+        assert collect_unnamed(own.blobs, "jobs", own.jobs.known_keys, older_seconds=-60) > 0
         assert list(own.blobs.below(f"jobs/{job.id}")) == []
 
 

@@ -13,11 +13,11 @@ import httpx
 import numpy as np
 import pytest
 
-from launch.checks import free_port
 from launch.redis_server import redis_server
 from store.job import Job, JobState
-from tests.integration.cluster import Cluster, Process, cluster
-from tests.worker.images_of import png
+from tests.harness.cluster import Cluster, Process, cluster
+from tests.harness.images_of import png
+from tests.harness.ports import free_port
 
 STEPS = 6
 SIDE = 96
@@ -76,20 +76,23 @@ def http(tuning: Cluster) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def tuned(tuning: Cluster, worker: Process, http: httpx.Client, faults: Path) -> Job:
-    """A fine-tune whose worker was killed right after its first checkpoint."""
+    """A fine-tune whose worker was killed right after a checkpoint, as often as would fail a job without progress."""
     (faults / "checkpointed").touch()
     files = [("images", file) for file in fields().items()]
     answer = http.post("/finetune", files=files, data={"max_steps": STEPS, "name": "waves", "seed": 3})
     assert answer.status_code == 202, answer.text
+    for _ in range(tuning.settings.max_attempts - 1):
+        tuning.wait(lambda: not (faults / "checkpointed").exists())
+        (faults / "checkpointed").touch()
     job = tuning.finished(tuning.jobs.get(answer.json()["id"]))
     assert not (faults / "checkpointed").exists()
     assert job.state is JobState.SUCCEEDED, (job.error, worker.log.read_text()[-3000:])
     return job
 
 
-def test_another_attempt_goes_on_where_the_first_one_died(tuning: Cluster, worker: Process, tuned: Job) -> None:
-    assert (tuned.attempt, tuned.strikes) == (2, 1)
-    assert worker.logged("training_resumed") == 1
+def test_another_attempt_goes_on_where_the_one_before_died(tuning: Cluster, worker: Process, tuned: Job) -> None:
+    assert (tuned.attempt, tuned.strikes) == (4, 0)
+    assert worker.logged("training_resumed") == 3
     # The worker sweeps up after the job has ended; a killed attempt's scratch folder goes with the next job.
     tuning.wait(lambda: not list(tuning.blobs.below(f"jobs/{tuned.id}/checkpoints")))
     tuning.wait(lambda: len(list(Path(tuning.settings.scratch_dir).iterdir())) <= 1)
@@ -106,6 +109,20 @@ def test_the_events_tell_the_phases_and_draw_a_chart(http: httpx.Client, tuned: 
     assert any(point.get("score") is not None for point in points)
 
 
+def test_blind2sound_runs_where_it_is_asked_for(tuning: Cluster, http: httpx.Client, worker: Process) -> None:
+    """Its noise, λ and losses are told as it goes, and the report says what was used."""
+    images = [("images", (name, data)) for name, data in fields().items()]
+    posted = http.post("/finetune", files=images, data={"max_steps": "3", "method": "blind2sound"}).json()
+    job = tuning.finished(tuning.jobs.get(posted["id"]))
+    assert job.state == JobState.SUCCEEDED and job.result is not None and job.result["method"] == "blind2sound"
+    report = http.get(f"/jobs/{job.id}/report").json()
+    assert report["learning"] == {"asked": "blind2sound", "used": "blind2sound", "tried": []}
+    stream = http.get(f"/jobs/{job.id}/events").text
+    events = [json.loads(line.removeprefix("data: ")) for line in stream.splitlines() if line.startswith("data: ")]
+    parts = [event["detail"]["loss_parts"] for event in events if (event.get("detail") or {}).get("loss_parts")]
+    assert {"alpha", "sigma", "lambda", "arv", "risk"} <= parts[-1].keys()
+
+
 def test_the_same_weights_as_an_undisturbed_run(tuning: Cluster, http: httpx.Client, tuned: Job) -> None:
     """From a dataset and an archive this time: the same images, seed and steps."""
     dataset = http.post("/datasets", json={"name": "waves"}).json()
@@ -116,7 +133,7 @@ def test_the_same_weights_as_an_undisturbed_run(tuning: Cluster, http: httpx.Cli
     http.put(f"{dataset['links']['images']}/waves.zip", content=buffer.getvalue())
     asked = {"dataset_id": dataset["id"], "max_steps": STEPS, "seed": 3}
     job = tuning.finished(tuning.jobs.get(http.post("/finetune", json=asked).json()["id"]))
-    assert (job.state, job.attempt) == (JobState.SUCCEEDED, 1)
+    assert (job.state, job.attempt, job.pixels) == (JobState.SUCCEEDED, 1, 8 * SIDE * SIDE)  # none known before
     assert _tensors(http.get(f"/jobs/{job.id}/result").content) == _tensors(
         http.get(f"/jobs/{tuned.id}/result").content
     )

@@ -6,18 +6,23 @@ import os
 import shlex
 import signal
 import socket
+import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
-from launch.checks import free_port
 from launch.supervisor import HERE, greeting
-from tests.integration.cluster import PATIENCE_SECONDS, ROOT
+from tests.harness import strangers
+from tests.harness.cluster import PATIENCE_SECONDS, ROOT
+from tests.harness.ports import free_port
 
 MARK = "B2S_TEST_MARK"
 """A variable that all processes of a test inherit and no others have."""
@@ -41,6 +46,75 @@ def test_it_starts_answers_and_leaves_nothing_behind(tmp_path: Path, number: sig
     assert (tmp_path / "data" / "b2s.sqlite3").is_file()
 
 
+@pytest.fixture(scope="module")
+def running() -> Iterator[Path]:
+    """A service over a data folder of an earlier version, in a folder that every user may look into: gives that one."""
+    with tempfile.TemporaryDirectory(prefix="b2s-open-") as name:
+        folder = Path(name)
+        for path in (folder, folder / "data", folder / "data" / "blobs"):
+            path.mkdir(exist_ok=True)
+            path.chmod(0o755)
+        with _launched(folder, B2S_SWEEP_SECONDS="1", TMPDIR=name, XDG_RUNTIME_DIR="") as (process, log):
+            _await_text(process, log, "Stop      Ctrl-C")
+            yield folder
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE_SECONDS) == 0
+
+
+def test_nobody_else_may_look_into_what_it_keeps(running: Path) -> None:
+    data = running / "data"
+    assert _denoised(running)["state"] == "succeeded"
+    made = [data, *data.rglob("*"), *running.glob("b2s-*"), *running.glob("b2s-*/*")]
+    assert {"b2s.sqlite3", "redis.sock", "input", "result.png"} <= {path.name for path in made}
+    assert [path for path in made if stat.S_IMODE(path.lstat().st_mode) & 0o077] == []
+
+
+def test_another_user_of_the_machine_is_kept_out(running: Path) -> None:
+    strangers.needs_root()
+    (sock,) = running.glob("b2s-*/redis.sock")
+    assert "data" in strangers.as_stranger(strangers.listing(running))
+    assert strangers.as_stranger(strangers.listing(running / "data")) == "PermissionError"
+    assert strangers.as_stranger(strangers.connecting(sock)) == "PermissionError"
+
+
+def test_a_second_worker_joins_by_the_line_that_is_printed(running: Path) -> None:
+    """It does a job while all processes of the first one stand still."""
+    join = _printed(running, "Join")
+    first = [
+        pid for pid, command in _processes_of(running) if "-m worker denoise" in command or "spawn_main" in command
+    ]
+    assert len(first) >= 2
+    log = running / "second.log"
+    with log.open("wb") as out:
+        second = subprocess.Popen(["sh", "-c", f"exec env {join}"], cwd=ROOT, stdout=out, stderr=out)
+    try:
+        _await_text(second, log, "child_ready")
+        for pid in first:
+            os.kill(pid, signal.SIGSTOP)
+        job = _denoised(running)
+        assert job["state"] == "succeeded"
+        _await_text(second, log, job["id"])  # a worker logs the end of a job after the caller has its answer
+    finally:
+        for pid in first:
+            os.kill(pid, signal.SIGCONT)
+        second.terminate()
+        second.wait(PATIENCE_SECONDS)
+
+
+def _denoised(folder: Path) -> dict[str, Any]:
+    """The job of an image that the service was sent."""
+    image = (ROOT / "examples" / "noisy.png").read_bytes()
+    url = f"{_printed(folder, 'Ready')}/denoise?wait=120"
+    job: dict[str, Any] = httpx.post(url, files={"image": image}, timeout=PATIENCE_SECONDS).json()
+    return job
+
+
+def _printed(folder: Path, name: str) -> str:
+    """What the greeting says after a name."""
+    line = next(line for line in (folder / "launch.log").read_text().splitlines() if line.startswith(f"  {name} "))
+    return line.removeprefix(f"  {name}").strip()
+
+
 def test_the_end_of_one_process_ends_all(tmp_path: Path) -> None:
     with _launched(tmp_path) as (process, log):
         _await_text(process, log, "Stop      Ctrl-C")
@@ -49,6 +123,26 @@ def test_the_end_of_one_process_ends_all(tmp_path: Path) -> None:
         os.kill(gateway, signal.SIGKILL)
         assert process.wait(PATIENCE_SECONDS) != 0
     assert _processes_of(tmp_path) == []
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["by a signal", "by a closed pipe"])
+def test_it_ends_at_once_while_it_starts(tmp_path: Path, told: bool) -> None:
+    """The pipe as of `make run | head`: a service that its terminal cannot end would be left behind."""
+    command, environment = [sys.executable, "-m", "launch"], _environment(tmp_path)
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
+        try:
+            assert process.stdout is not None and b"started" in process.stdout.readline()
+            if told:
+                process.send_signal(signal.SIGTERM)
+                process.communicate(timeout=PATIENCE_SECONDS)
+            process.stdout.close()
+            assert process.wait(PATIENCE_SECONDS) == 0
+            assert _processes_of(tmp_path) == []
+        finally:
+            for pid, _ in _processes_of(tmp_path):
+                os.kill(pid, signal.SIGKILL)
 
 
 def test_a_port_in_use_is_answered_with_one_sentence(tmp_path: Path) -> None:
@@ -89,12 +183,12 @@ def _environment(tmp_path: Path, **variables: str) -> dict[str, str]:
 
 
 @contextmanager
-def _launched(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+def _launched(tmp_path: Path, **variables: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     log = tmp_path / "launch.log"
     command = [sys.executable, "-m", "launch"]
     with log.open("wb") as out:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=_environment(tmp_path), stdout=out, stderr=out, start_new_session=True
+            command, cwd=ROOT, env=_environment(tmp_path, **variables), stdout=out, stderr=out, start_new_session=True
         )
     try:
         yield process, log

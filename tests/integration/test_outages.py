@@ -21,13 +21,13 @@ import pytest
 from moto.server import ThreadedMotoServer
 from redis import Redis
 
-from launch.checks import free_port
 from launch.redis_server import redis_server
 from store.job import JobState
-from tests.conftest import BUCKET, S3_ENVIRONMENT
-from tests.integration.cluster import Cluster, Process, cluster
-from tests.wire import Wire, wire
-from tests.worker.images_of import noisy, png
+from tests.harness.cluster import Cluster, Process, cluster
+from tests.harness.images_of import noisy, png
+from tests.harness.ports import free_port
+from tests.harness.servers import BUCKET, S3_ENVIRONMENT, redis_on_port
+from tests.harness.wire import Wire, wire
 
 
 def test_redis_restarts_empty_again_and_again(tmp_path: Path, small: bytes) -> None:
@@ -36,12 +36,12 @@ def test_redis_restarts_empty_again_and_again(tmp_path: Path, small: bytes) -> N
         worker = own.worker()
         sent = []
         for _ in range(5):  # the worker is hit while it waits, takes, works and acknowledges
-            with redis_server(tmp_path / "redis", port):
+            with redis_on_port(tmp_path / "redis", port):
                 own.ready(worker)
                 sent += [own.send(small) for _ in range(4)]
                 own.taken(sent[-4])
             sent.append(own.send(small))  # rings into nothing
-        with redis_server(tmp_path / "redis", port):
+        with redis_on_port(tmp_path / "redis", port):
             ended = [own.finished(job) for job in sent]
     assert {(job.state, job.strikes) for job in ended} == {(JobState.SUCCEEDED, 0)}
 

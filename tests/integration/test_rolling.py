@@ -9,9 +9,9 @@ from pathlib import Path
 
 import httpx
 
-from launch.checks import free_port
 from store.job import JobState
-from tests.integration.cluster import PATIENCE_SECONDS, Cluster, cluster
+from tests.harness.cluster import PATIENCE_SECONDS, Cluster, cluster
+from tests.harness.ports import free_port
 
 
 class Sender(threading.Thread):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import httpx
 
-from launch.checks import free_port
 from store.job import JobState
-from tests.integration.cluster import Cluster
+from tests.harness.cluster import Cluster
+from tests.harness.ports import free_port
 from tests.integration.collector import collecting
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from redis import Redis
 
-from launch.checks import free_port
 from store.job import JobKind, JobState
-from tests.integration.cluster import Cluster, Process, pool_child
+from tests.harness.cluster import Cluster, Process, pool_child
+from tests.harness.ports import free_port
 
 
 def test_a_job_is_done_and_every_line_about_it_has_its_ids(shared: Cluster, worker: Process, small: bytes) -> None:

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model import Denoiser, weights
-from model.errors import InvalidArray, InvalidOption
-from model.evidence import Evidence
-from model.normalise import IDENTITY, Scalings, brightness_range, sample
+from model import Denoiser
+from model.arrays.normalise import IDENTITY, Scalings, brightness_range, sample
+from model.errors import InvalidOption
+from model.networks import weights
+from model.report.builder import ReportBuilder
 
 ROOMY = 40  # pixels: farther from a disturbed one, what the network sees of it is a plain bright spot
 
@@ -54,9 +55,9 @@ def test_marks_for_missing_data_stay_and_do_not_set_the_scale(gray: Denoiser, ma
     assert report is not None
     assert np.array_equal(out[:, :8], marked[:, :8])
     assert rmse(out[:, 12:], clean[:, 12:]) < 1.1 * rmse(gray.denoise(noisy)[:, 12:], clean[:, 12:])
-    assert report.left_share == pytest.approx(0.05, abs=0.001)
+    assert report.missing_share == pytest.approx(0.05, abs=0.001) and report.left_share == 0
     assert report.sigma_native == pytest.approx(0.05, rel=0.1)
-    assert any("left as they are" in warning for warning in report.warnings)
+    assert any("measured nothing" in warning for warning in report.warnings)
 
 
 def test_a_highlight_above_the_percentiles_keeps_its_brightness(gray: Denoiser) -> None:
@@ -119,14 +120,6 @@ def test_all_colours_and_columns_are_sampled(side: int) -> None:
         assert set(sample(stack, [0], slice(1, 2)).tolist()) == {2}
     columns = np.broadcast_to(np.arange(side, dtype=np.uint16)[:, None], (1, side, side, 1))
     assert len(set(sample(np.ascontiguousarray(columns), [0], slice(0, 1), 1 << 14).tolist())) > side / 8
-
-
-def test_not_a_number_is_refused_with_its_remedy(gray: Denoiser) -> None:
-    broken = scene().astype(np.float32)
-    broken[0, 0] = np.nan
-    for look in (gray.denoise, gray.scalings):
-        with pytest.raises(InvalidArray, match="NaN or infinite: replace them"):
-            look(broken)
 
 
 def test_shares_are_of_all_channels(gray: Denoiser) -> None:
@@ -196,22 +189,23 @@ def test_the_native_line_gives_the_noise_at_every_brightness(gray: Denoiser) -> 
 
 def test_weak_noise_that_is_not_worth_denoising_is_said_so(gray: Denoiser) -> None:
     """Where the result may be farther from the truth than the upload, nobody must read that it was left as it was."""
-    texture = np.random.default_rng(5).random((128, 160)) * 0.8 + 0.1
-    clean = texture * 10_000
+    grains = np.random.default_rng(5).random((130, 162))  # white they would be noise to anybody
+    texture = np.lib.stride_tricks.sliding_window_view(grains, (3, 3)).mean((2, 3))
+    clean = ((texture - texture.min()) / np.ptp(texture) * 0.8 + 0.1) * 10_000
     noisy = shot(1, image=clean)
     out, report = gray.denoise_with_report(noisy)
     assert report is not None
-    if rmse(out, clean) > rmse(noisy, clean):
-        assert report.warnings and not any("left nearly as it was" in warning for warning in report.warnings)
+    assert rmse(out, clean) > rmse(noisy, clean)
+    assert report.warnings and not any("left nearly as it was" in warning for warning in report.warnings)
 
 
 def test_of_many_channels_the_evidence_stays_small(gray: Denoiser) -> None:
     """A hyperspectral cube: what is kept for the report does not grow with its channels."""
     scalings = Scalings({(0, channel): IDENTITY for channel in range(1_000)})
-    evidence = Evidence(np.dtype(np.uint16))
-    evidence.begin(scalings, tiles=1_000, pages=1)
+    builder = ReportBuilder(np.dtype(np.uint16))
+    builder.begin(scalings, tiles=1_000, pages=1)
     tile = np.random.default_rng(0).random((1, 400, 400), np.float32)
     for channel in range(1_000):
-        evidence.add((0, channel), tile, tile, tile)
-    kept = sum(noisy.nbytes + mean.nbytes for of in evidence._kinds.values() for noisy, mean in of.samples)
+        builder.add((0, channel), tile, tile, tile)
+    kept = sum(noisy.nbytes + mean.nbytes for of in builder._kinds.values() for noisy, mean in of.samples)
     assert 1_000 * 1_000 < kept < 16 * 2**20

@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from model import covariance
-from model.calibrate import calibrate_covariance
 from model.config import network_preset
-from model.networks import build_denoiser
-from model.objectives import Batch
+from model.networks import covariance
+from model.networks.unets import build_denoiser
+from model.training.calibrate import calibrate_covariance
+from model.training.objective import Batch
 
 
 @pytest.mark.parametrize("preset", ["fast", "paper"])

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
-from model import covariance
-from model.covariance import LOG_TWO_PI
+from model.networks import covariance
+from model.networks.covariance import LOG_TWO_PI
 
 
 def random_factor(channels: int, generator: torch.Generator) -> torch.Tensor:

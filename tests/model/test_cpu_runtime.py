@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from model import weights
 from model.config import NetworkConfig, network_preset
-from model.cpu_runtime import CpuRuntime, supports
-from model.networks import ShuffleUNet, build_denoiser
+from model.inference.cpu_runtime import CpuRuntime, supports
+from model.networks import weights
+from model.networks.unets import ShuffleUNet, build_denoiser
 
 AGREEMENT = 1e-4  # of the range; about 1e-6 is usual
 

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model import finetune
-from model.data import Pixels
-from model.denoiser import Denoiser
+from model.arrays.pixels import Pixels
 from model.errors import InvalidOption, Stopped
-from model.finetune import FineTuneConfig, FineTuner
-from model.heldout import Scores, judge
-from model.noise import PoissonGaussian
+from model.finetuning import finetune
+from model.finetuning.finetune import FineTuneConfig, FineTuner
+from model.finetuning.heldout import Scores, judge
+from model.inference.denoiser import Denoiser
+from model.noise.poisson_gaussian import PoissonGaussian
+from model.training import checkpoint
 
 
 def noisy_set(count: int = 10, side: int = 64, alpha: float = 0.15) -> list[Pixels]:
@@ -50,6 +51,26 @@ def test_a_checkpoint_of_another_split_is_not_gone_on_with() -> None:
     assert other.trainer.step == 0
 
 
+def test_a_checkpoint_of_before_bases_were_named_is_gone_on_with_and_one_of_another_base_is_not() -> None:
+    """As after an upgrade that ships other weights under the base's name, or a larger network."""
+    images, kept = noisy_set(), []
+    FineTuner(config(checkpoint_seconds=0.0), images).run(on_checkpoint=kept.append)
+    tensors, state = checkpoint.from_bytes(kept[0])
+    tuner = FineTuner(config(), images)
+
+    def resumes(tensors: dict[str, Any], **changed: Any) -> bool:
+        mine = {key: value for key, value in (state["finetune"] | changed).items() if value is not None}
+        return tuner.restore(checkpoint.to_bytes(checkpoint.Checkpoint(tensors, state | {"finetune": mine})))
+
+    assert not resumes(tensors, base="0" * 64)
+    larger = {
+        name: value.repeat(2, *[1] * (value.dim() - 1)) if value.dim() else value for name, value in tensors.items()
+    }
+    assert not resumes(larger, base=None)
+    assert tuner.trainer.step == 0
+    assert resumes(tensors, base=None) and tuner.trainer.step == 1
+
+
 def test_the_result_loads_and_carries_its_card(tmp_path: Path) -> None:
     result = FineTuner(config(name="mine"), noisy_set()).run()
     path = tmp_path / "mine.safetensors"
@@ -77,7 +98,7 @@ def test_a_mapped_set_is_let_go_of_while_it_is_looked_at(tmp_path: Path) -> None
         mapped.madvise(mmap.MADV_DONTNEED)
 
     FineTuner(config(), images, let_go)
-    assert len(seen) == 2 * count
+    assert len(seen) == 3 * count  # for its normalisation, the shape of its noise, and its noise lines
     assert max(seen) < 4 * images[0].nbytes < count * images[0].nbytes / 2  # loading the model maps pages, too
 
 

@@ -2,18 +2,20 @@
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from model.data import Pixels
-from model.denoiser import Denoiser
-from model.heldout import ENOUGH, FEWEST, Crops, HeldOut, Scores, judge
-from model.networks import DenoiserNetwork
-from model.noise import PoissonGaussian
-from model.normalise import Normalisation
-from model.split import split
+from model.arrays.normalise import Normalisation
+from model.arrays.pixels import Pixels
+from model.finetuning import outcome
+from model.finetuning.heldout import ENOUGH, FEWEST, Crops, HeldOut, Scores, judge
+from model.finetuning.split import split
+from model.inference.denoiser import Denoiser
+from model.networks.unets import DenoiserNetwork
+from model.noise.poisson_gaussian import PoissonGaussian
 
 LEVEL = PoissonGaussian(0.05, 0.03)
 LINE = np.array([[0.05, 0.03**2, 1e-4, 0.0]], np.float32)
@@ -85,7 +87,7 @@ def test_a_noise_line_that_is_too_high_does_not_hide_which_denoiser_is_better(to
     """By the line alone, either would leave less than no error, and none could be told better."""
     base = Denoiser.load("base-gray", device="cpu").network
     crops = held_out(textures(4, 5, 320, 320), line=LINE * np.float32([too_high, too_high, too_high, 1])).choosing
-    best, worse = crops.psnr(base), crops.psnr(_moved(base, 40))
+    best, worse = crops.psnr(base), crops.psnr(_moved(base, 40, 1))
     assert worse + 0.05 < best < 45
 
 
@@ -113,20 +115,42 @@ def test_standard_errors_are_those_of_a_normal_distribution_however_few_clusters
     assert np.mean(np.array(certainty) > 2) == pytest.approx(0.023, abs=0.01)
 
 
-def test_a_change_without_meaning_is_as_uncertain_as_it_says() -> None:
-    """Base − δ against base + δ on sets of one image each: the verdict's numbers scatter by about one."""
+def test_an_error_below_zero_shows_that_the_noise_is_another_one() -> None:
+    """Images that have next to no noise, and a line that says they have much: whatever is flat seems better."""
+    rng = np.random.default_rng(5)
+    images = [np.asarray(0.5 + rng.normal(0, 0.001, (1, 96, 320)), np.float32) for _ in range(2)]
+    crops = replace(held_out(images, line=np.array([[0.0, 0.2**2, 1e-4, 0.0]], np.float32)).judging, level=0.0)
     base = Denoiser.load("base-gray", device="cpu").network
-    low, high = _moved(base, -1), _moved(base, +1)
-    verdicts = []
-    for seed in range(20):
-        crops = held_out(textures(1, seed, 96, 320), seed).judging
-        verdicts.append(judge(crops.scores(low), crops.scores(high)))
-    for certainty in ([v.certainty for v in verdicts], [v.likelihood_certainty for v in verdicts]):
-        assert np.std(certainty, ddof=1) < 1.3
+    noise = replace(crops.scores(base), possible=True, residual_std_ratio=1.0, psnr=0.0)
+    found = crops.scores(base)
+    assert found.errors.mean() < 0 and not found.possible
+    worse = replace(noise, psnr=-1.0, errors=noise.errors + 1, likelihoods=noise.likelihoods + 1)
+    assert judge(worse, noise).promoted and not judge(worse, replace(noise, possible=False)).promoted
+    assert "below zero" in (outcome.doubt(judge(worse, found), found) or "")
+    assert held_out(textures(2, 1, 96, 320)).judging.scores(base).possible
 
 
-def _moved(base: DenoiserNetwork, sign: int) -> DenoiserNetwork:
-    generator, moved = torch.Generator().manual_seed(1), copy.deepcopy(base)
+def test_a_change_without_meaning_is_as_uncertain_as_it_says() -> None:
+    """Base − δ against base + δ on sets of one image each: about its mean for a δ, a verdict's numbers scatter by one.
+
+    Over several δ, since the numbers of one δ scatter about a mean of its own.
+    """
+    base = Denoiser.load("base-gray", device="cpu").network
+    certainties, likelihoods = [], []
+    for change in range(1, 5):
+        low, high = _moved(base, -1, change), _moved(base, +1, change)
+        verdicts = []
+        for seed in range(8):
+            crops = held_out(textures(1, seed, 96, 320), seed).judging
+            verdicts.append(judge(crops.scores(low), crops.scores(high)))
+        certainties.append(np.var([v.certainty for v in verdicts], ddof=1))
+        likelihoods.append(np.var([v.likelihood_certainty for v in verdicts], ddof=1))
+    for variances in (certainties, likelihoods):
+        assert np.mean(variances) ** 0.5 < 1.3
+
+
+def _moved(base: DenoiserNetwork, sign: int, seed: int) -> DenoiserNetwork:
+    generator, moved = torch.Generator().manual_seed(seed), copy.deepcopy(base)
     for weights in moved.parameters():
         weights.data += sign * 0.01 * weights.abs().mean() * torch.randn(weights.shape, generator=generator)
     return moved

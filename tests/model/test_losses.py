@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from model import losses
-from model.estimator import NoiseEstimate
-from model.noise import LEVELS, PoissonGaussian
+from model.networks.estimator import NoiseEstimate
+from model.noise.poisson_gaussian import LEVELS, PoissonGaussian
+from model.training import losses
 
 
 def noisy_ramp(level: PoissonGaussian, size: int = 256, seed: int = 0) -> torch.Tensor:

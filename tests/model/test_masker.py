@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from model import masker
 from model.config import network_preset
-from model.networks import build_denoiser
+from model.networks.unets import build_denoiser
+from model.training import masker
 
 
 def test_phases_cover_every_pixel_once() -> None:

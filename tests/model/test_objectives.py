@@ -1,19 +1,19 @@
 import pytest
 import torch
 
-from model import objectives
-from model.config import ObjectiveConfig, estimator_preset, network_preset
-from model.estimator import NoiseEstimator
-from model.masker import draw_phases
-from model.networks import DenoiserNetwork, build_denoiser
-from model.objectives import Batch
+from model.config import EstimatorConfig, ObjectiveConfig, network_preset
+from model.networks.estimator import NoiseEstimator
+from model.networks.unets import DenoiserNetwork, build_denoiser
+from model.training import objectives
+from model.training.masker import draw_phases
+from model.training.objective import Batch, Objective
 
 
-def small_pair(channels: int = 1) -> tuple[DenoiserNetwork, NoiseEstimator]:
+def small_pair(config: ObjectiveConfig, channels: int = 1) -> tuple[DenoiserNetwork, Objective]:
     torch.manual_seed(0)
     network = build_denoiser(network_preset("fast", channels))
     torch.nn.init.normal_(network.tail.weight, std=0.02)  # type: ignore[union-attr, arg-type]
-    return network, NoiseEstimator(estimator_preset("fast", channels))
+    return network, objectives.build(config, channels)
 
 
 def batch_of(channels: int = 1, progress: float = 0.0, seed: int = 0) -> Batch:
@@ -22,9 +22,8 @@ def batch_of(channels: int = 1, progress: float = 0.0, seed: int = 0) -> Batch:
 
 
 def gradient(name: str, phases: int, seed: int) -> torch.Tensor:
-    network, estimator = small_pair()
-    config = ObjectiveConfig(name, phases=phases, regulariser=0.0)
-    objectives.build(config)(network, estimator, batch_of(seed=seed))[0].backward()
+    network, objective = small_pair(ObjectiveConfig(name, phases=phases, regulariser=0.0))
+    objective(network, batch_of(seed=seed))[0].backward()
     return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
 
 
@@ -44,40 +43,40 @@ def test_stochastic_phases_have_the_gradient_of_all_sixteen(name: str) -> None:
 @pytest.mark.parametrize("name", ["blind2sound", "blind2unblind", "n2c"])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_every_objective_trains_every_channel_count(name: str, channels: int) -> None:
-    network, estimator = small_pair(channels)
-    loss, parts = objectives.build(ObjectiveConfig(name))(network, estimator, batch_of(channels))
+    network, objective = small_pair(ObjectiveConfig(name), channels)
+    loss, parts = objective(network, batch_of(channels))
     loss.backward()
     assert torch.isfinite(loss) and all(v == v for v in parts.values())
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.parameters() if p.requires_grad)
 
 
 def test_visible_branch_carries_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
-    network, estimator = small_pair()
+    network, objective = small_pair(ObjectiveConfig("blind2sound", phases=2))
     modes: list[bool] = []
     network.register_forward_hook(lambda module, inputs, output: modes.append(output[0].requires_grad))
-    objectives.build(ObjectiveConfig("blind2sound", phases=2))(network, estimator, batch_of())
+    objective(network, batch_of())
     assert sorted(modes) == [False, True, True]
 
 
 def test_the_risk_trains_the_visible_branch_and_leaves_the_noise_to_the_regulariser() -> None:
-    network, estimator = small_pair()
+    network, objective = small_pair(ObjectiveConfig("blind2sound", phases=2, risk=1.0, regulariser=0.0))
     modes: list[bool] = []
     network.register_forward_hook(lambda module, inputs, output: modes.append(output[0].requires_grad))
-    config = ObjectiveConfig("blind2sound", phases=2, risk=1.0, regulariser=0.0)
-    loss, parts = objectives.build(config)(network, estimator, batch_of())
+    loss, parts = objective(network, batch_of())
     loss.backward()
     assert modes == [True] * 4 and "risk" in parts
-    assert all(p.grad is None for p in estimator.parameters())
+    trained = list(objective.parameters())
+    assert trained and all(p.grad is None for p in trained)
 
 
 def test_regulariser_trains_the_estimator_and_not_the_denoiser() -> None:
-    network, estimator = small_pair()
+    network, objective = small_pair(ObjectiveConfig("blind2sound"))
+    assert isinstance(objective, objectives.Blind2Sound)
     batch = Batch(torch.rand(1, 1, 64, 64), None, 0.0, torch.Generator())
-    noise = estimator(batch.noisy)
-    objective = objectives.Blind2Sound(ObjectiveConfig("blind2sound"))
+    noise = objective.g(batch.noisy)
     objective.regulariser(batch.noisy, noise.alpha, noise.variance_masked).backward()
     assert all(p.grad is None for p in network.parameters())
-    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in estimator.parameters())
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in objective.parameters())
 
 
 def test_visibility_schedule() -> None:
@@ -86,20 +85,16 @@ def test_visibility_schedule() -> None:
 
 
 def test_objectives_say_what_they_lack() -> None:
-    network, _ = small_pair()
+    network, supervised = small_pair(ObjectiveConfig("n2c"))
     with pytest.raises(ValueError, match="clean images"):
-        objectives.build(ObjectiveConfig("n2c"))(
-            network, None, Batch(torch.rand(1, 1, 32, 32), None, 0.0, torch.Generator())
-        )
-    with pytest.raises(ValueError, match="noise estimator"):
-        objectives.build(ObjectiveConfig("blind2sound"))(network, None, batch_of())
+        supervised(network, Batch(torch.rand(1, 1, 32, 32), None, 0.0, torch.Generator()))
     with pytest.raises(ValueError, match="blind2sound, blind2unblind, n2c"):
-        objectives.build(ObjectiveConfig("noise2void"))
+        objectives.build(ObjectiveConfig("noise3void"), 1)
 
 
 def test_estimator_reaches_pg1() -> None:
     """σ = 0.0002 is within its range, with a gradient left to get there; the authors' floor is 0.0025."""
-    _, estimator = small_pair()
+    estimator = NoiseEstimator(EstimatorConfig(), channels=1)
     target = torch.tensor(0.0002**2) / estimator.scale[1]
     with torch.no_grad():
         estimator.heads.bias[1] = torch.log(torch.expm1(target)) - torch.log(torch.expm1(torch.tensor(1.0)))

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from model.data import Pixels
-from model.split import Split, split
+from model.arrays.pixels import Pixels
+from model.finetuning.split import Split, split
 
 
 def numbered(count: int, height: int = 64, width: int = 64) -> list[Pixels]:

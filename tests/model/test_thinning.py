@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from model import thinning
 from model.config import ObjectiveConfig, network_preset
-from model.networks import build_denoiser
-from model.noise import PoissonGaussian
-from model.objectives import Batch, build
+from model.finetuning import thinning
+from model.networks.unets import build_denoiser
+from model.noise.poisson_gaussian import PoissonGaussian
+from model.training.objective import Batch
+from model.training.objectives import build
 
 
 @pytest.mark.parametrize("tau", [1.0, thinning.TRAINING_TAU, thinning.SCORING_TAU])
@@ -53,7 +54,7 @@ def test_crops_that_can_be_counted_and_others_share_a_batch() -> None:
 
 def test_a_pedestal_never_goes_below_the_floor() -> None:
     y = torch.linspace(-0.1, 1, 12).view(1, 1, 3, 4)
-    variance = thinning.noise_variance(y, torch.tensor([[[0.1, -0.01, 0.002, 0.0]]]))
+    variance = thinning.variance_at(y, torch.tensor([[[0.1, -0.01, 0.002, 0.0]]]))
     assert float(variance.min()) == pytest.approx(0.002)
     assert float(variance.max()) == pytest.approx(0.09)
 
@@ -76,7 +77,7 @@ def test_the_objective_pulls_where_the_supervised_one_pulls() -> None:
         y = torch.from_numpy(PoissonGaussian(alpha, sigma).add(x, np.random.default_rng(seed)))
         batch = Batch(y, None, 0.5, torch.Generator().manual_seed(seed), lines)
         network.zero_grad()
-        build(ObjectiveConfig("thinning"))(network, None, batch)[0].backward()
+        build(ObjectiveConfig("thinning"), 1)(network, batch)[0].backward()
         thinned.append(_mean_gradient(network))
         pair = thinning.thin(y, lines, thinning.TRAINING_TAU, torch.Generator().manual_seed(seed))
         network.zero_grad()
@@ -91,7 +92,7 @@ def test_it_refuses_a_batch_without_noise_lines() -> None:
     network = build_denoiser(network_preset("fast", 1))
     batch = Batch(torch.rand(1, 1, 32, 32), None, 0.0, torch.Generator())
     with pytest.raises(ValueError, match="noise_lines"):
-        build(ObjectiveConfig("thinning"))(network, None, batch)
+        build(ObjectiveConfig("thinning"), 1)(network, batch)
 
 
 def _mean_gradient(network: torch.nn.Module) -> torch.Tensor:

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model import tiling
+from model.inference import tiling
 
 sides = st.integers(1, 90)
 

@@ -33,10 +33,10 @@ from store.settings import Settings
 from store.tenants import Allowance, Tenants
 from store.usage import Usage
 from store.webhooks import Webhooks
-from tests.ops.test_keys import ROOT, ops
-from tests.service.gateway import running_gateway
-from tests.store.test_migrate import OLD_JOB
-from tests.stores import Store
+from store.workers import Workers
+from tests.harness.gateway import running_gateway
+from tests.harness.ops import ROOT, ops
+from tests.harness.stores import OLD_JOB, Store
 
 RESULT = bytes(range(256)) * 20_000
 
@@ -58,8 +58,8 @@ def furnished(store: Store) -> tuple[str, Job]:
 def counts(engine: Engine) -> dict[str, int]:
     with engine.connect() as connection:
         return {
-            name: connection.execute(select(func.count()).select_from(table)).scalar_one()
-            for name, table in metadata.tables.items()
+            table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
+            for table in snapshot.tables()
         }
 
 
@@ -95,7 +95,7 @@ def test_a_restore_fits_the_other_kind_of_store_too(tmp_path: Path, store: Store
     """From a folder with SQLite into whichever store the test runs on, PostgreSQL and S3 for one."""
     _, engine, blobs = empty_system(tmp_path / "old")
     upgrade(engine)
-    from tests.stores import open_store
+    from tests.harness.stores import open_store
 
     old = open_store(Settings(data_dir=tmp_path / "old"), engine)
     _, job = furnished(old)
@@ -202,6 +202,7 @@ def test_whatever_somebody_made_keeps_a_restore_out(backup: Path, tmp_path: Path
     upgrade(engine)
     weights = ("somebody's", 1, {}, "models/x.safetensors", 3, "0" * 64)
     Models(engine).register("shipped", *weights)  # a gateway's start does
+    Workers(engine).register("host", "ncnn-float32")  # a worker's does
     with engine.connect() as connection:
         assert snapshot.is_empty(connection)
     match made:

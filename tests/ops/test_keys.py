@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,20 +11,9 @@ from store.keys import Keys
 from store.migrate import upgrade
 from store.settings import Settings
 from store.tenants import Allowance, Tenants
+from tests.harness.ops import ops
 
 ROOT = Path(__file__).parents[2]
-
-
-def ops(data_dir: Path, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run `python -m ops …` over a data folder."""
-    environment = {"PATH": os.environ["PATH"], "B2S_DATA_DIR": str(data_dir)}
-    done = subprocess.run(
-        [sys.executable, "-m", "ops", *arguments],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert done.returncode == expect, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
 
 
 @pytest.fixture
@@ -60,7 +46,9 @@ def test_bounds_are_set_one_by_one(data_dir: Path) -> None:
     ops(data_dir, "tenants", "limit", "acme", "--requests-per-minute", "60", "--pixels-per-day", "1000")
     shown = ops(data_dir, "tenants", "limit", "acme", "--requests-per-minute", "-1", "--unfinished-jobs", "5").stdout
     assert tenants.allowance("acme") == Allowance(None, 5, 1000)
-    assert shown.splitlines()[1].split("\t") == ["acme", "-", "5", "1000"]
+    assert shown.splitlines()[1].split("\t") == ["acme", "-", "5", "1000", "-"]
+    ops(data_dir, "tenants", "limit", "acme", "--stored-bytes", "70")
+    assert tenants.allowance("acme") == Allowance(None, 5, 1000, 70)
 
 
 def test_mistakes_are_one_line(tmp_path: Path, data_dir: Path) -> None:

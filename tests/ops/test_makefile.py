@@ -25,7 +25,9 @@ exec {python} "$@"
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
 def test_what_the_message_asks_for_is_enough(tmp_path: Path) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
+    shutil.copytree(ROOT / "tools", tmp_path / "tools")
     (tmp_path / "requirements.lock").touch()
+    (tmp_path / "requirements-torch.lock").touch()
     python = tmp_path / "debian-python"
     python.write_text(DEBIAN.format(python=sys.executable))
     python.chmod(0o755)

@@ -13,7 +13,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
-from tests.e2e.service_process import Service, running_service
+from tests.harness.service_process import Service, running_service
 from tests.page import sets
 
 PATIENCE = 400.0  # a fine-tune, on a machine that others share

@@ -9,8 +9,8 @@ import httpx
 import numpy as np
 import pytest
 
-from client import Client
-from tests.e2e.service_process import Service
+from b2s_client import Client
+from tests.harness.service_process import Service
 from tests.page.conftest import Visit
 from tests.page.sets import IMAGES, SIDE, write_set
 from tests.page.test_page import canvas
@@ -74,7 +74,9 @@ def test_a_set_becomes_a_model_that_denoises_the_next_image(visit: Visit, folder
     job = newest(visit, "finetune")
     report = httpx.get(f"{visit.service.url}{job['links']['report']}").json()
     said = page.inner_text("#tune-verdict")
-    assert ("beats its base" in said) == report["promoted"] and ("did not beat" in said) != report["promoted"]
+    assert ("The new model beats its base" in said) == report["promoted"]
+    assert report["promoted"] or page.locator("#tune-verdict .warning").count() > 0
+    assert ("not promoted" in page.inner_text("#tune-use")) != report["promoted"]
     assert f"{report['scores']['finetuned']:.2f} dB" in said and f"{IMAGES} files" in said
     page.click("#tune-verdict summary")
     assert "notes.txt" in page.inner_text("#tune-verdict details")
@@ -96,6 +98,10 @@ def test_a_set_becomes_a_model_that_denoises_the_next_image(visit: Visit, folder
     with page.expect_download() as download:
         page.click("#tune-weights")
     assert download.value.suggested_filename == f"{report['model']}.safetensors"
+    mark = "" if report["promoted"] else ", not promoted"
+    row = page.locator("#models li", has_text=f"waves (gray{mark})").first
+    row.locator("summary").click()
+    assert report["base_model"] in row.inner_text()
 
 
 def test_a_failed_comparison_leaves_the_fine_tune_on_the_page(visit: Visit, folder: Path) -> None:
@@ -172,10 +178,21 @@ def test_a_set_that_is_too_small_is_said_with_the_reasons_by_keyboard_alone(visi
     chooser.value.set_files([folder / "run-1" / "field-0.png", folder / "notes.txt"])
     visit.until("!document.querySelector('#tune-start').disabled")
     reached = []
-    for _ in range(6):
+    for _ in range(10):
         page.keyboard.press("Tab")
         reached.append(page.evaluate("document.activeElement.id"))
-    assert reached == ["tune-folder", "tune-name", "tune-base", "tune-minutes", "tune-most-steps", "tune-start"]
+    assert reached == [
+        "tune-folder",
+        "tune-name",
+        "tune-base",
+        "tune-quality",
+        "tune-method",
+        "tune-frames",
+        "tune-noise",
+        "tune-minutes",
+        "tune-most-steps",
+        "tune-start",
+    ]
     page.keyboard.press("Enter")
     visit.until("document.querySelector('#tune-verdict').textContent.includes('notes.txt')")
     assert page.locator("#tune-result").is_hidden() and page.locator("#error").is_hidden()

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Route
 
-from tests.e2e import pictures
+from tests.harness import pictures
 from tests.page.conftest import Visit
 from tests.page.sets import IMAGES, write_set
 

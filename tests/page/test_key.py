@@ -12,10 +12,10 @@ import httpx
 import pytest
 from playwright.sync_api import Browser
 
-from launch.checks import free_port
-from tests.e2e import pictures
-from tests.e2e.service_process import ROOT, Service
-from tests.integration.cluster import Cluster, cluster
+from tests.harness import pictures
+from tests.harness.cluster import Cluster, cluster
+from tests.harness.ports import free_port
+from tests.harness.service_process import ROOT, Service
 from tests.page.conftest import Visit, opened
 
 OPEN = "document.querySelector('#key-dialog').open"

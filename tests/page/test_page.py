@@ -15,7 +15,7 @@ import tifffile
 from PIL import Image, ImageOps
 from playwright.sync_api import Route
 
-from tests.e2e import pictures
+from tests.harness import pictures
 from tests.page.conftest import Visit
 
 
@@ -46,6 +46,9 @@ def test_an_image_before_and_after(visit: Visit, tmp_path: Path) -> None:
     visit.upload(saved(tmp_path, "scene.png", pictures.png(1).data))
     page = visit.page
     assert page.locator("#error").is_hidden(), page.locator("#error").inner_text()
+    assert "The noise before was" in page.locator("#report .verdict").inner_text()
+    assert "Noise before" not in page.locator("#report").inner_text()  # folded
+    page.click("#report summary")
     assert "Noise before" in page.locator("#report").inner_text()
     both = canvas(visit)
     middle, roughness = both.shape[1] // 2, np.abs(np.diff(both, axis=0))
@@ -93,15 +96,29 @@ def test_a_stack_page_by_page(visit: Visit, tmp_path: Path) -> None:
     assert visit.page.locator("#page-shown").inner_text() == "3 of 3" and np.median(canvas(visit)) > first + 100
 
 
-def test_strength_is_previewed_on_a_crop(visit: Visit, tmp_path: Path) -> None:
+def test_strength_is_a_blend_seen_at_once_and_made_by_the_download(visit: Visit, tmp_path: Path) -> None:
+    page = visit.page
     visit.upload(saved(tmp_path, "scene.png", pictures.png(1).data))
     put(visit, "#split", 0)
-    full = np.abs(np.diff(canvas(visit), axis=0))
+    full = colours(visit)
+    before = len(httpx.get(f"{visit.service.url}/jobs?limit=200").json()["jobs"])
     put(visit, "#strength", 0)
-    visit.until("document.querySelector('#status').textContent.startsWith('Preview')")
-    assert (
-        np.abs(np.diff(canvas(visit), axis=0)).mean() > 1.3 * full.mean()
-    )  # nothing was taken out of the part in view
+    assert np.abs(np.diff(colours(visit), axis=0)).mean() > 1.3 * np.abs(np.diff(full, axis=0)).mean()
+    put(visit, "#strength", 0.5)
+    half = colours(visit)
+    assert len(httpx.get(f"{visit.service.url}/jobs?limit=200").json()["jobs"]) == before  # nothing was asked for
+    with page.expect_download() as download:
+        page.click("#download")
+    assert newest(visit)["options"]["strength"] == 0.5
+    assert np.abs(colours(visit) - half).mean() < 1  # what the service made is what was shown
+    shown = np.asarray(Image.open(download.value.path()).convert("RGB"), np.float64)
+    assert abs(shown.mean() - np.asarray(pictures.png(1).noisy, np.float64).mean()) < 2
+
+
+def newest(visit: Visit) -> dict[str, Any]:
+    """The newest denoise job, as the API shows it."""
+    found: dict[str, Any] = httpx.get(f"{visit.service.url}/jobs", params={"kind": "denoise", "limit": 1}).json()
+    return dict(found["jobs"][0])
 
 
 def opens(visit: Visit, name: str) -> None:
@@ -127,38 +144,20 @@ def test_the_image_opened_last_is_shown_with_its_own_download(visit: Visit, tmp_
     assert page.get_attribute("#download", "download") == "quick-denoised.png"
 
 
-def test_a_preview_opened_from_the_list_is_a_part(visit: Visit, tmp_path: Path) -> None:
+def test_a_preview_shows_the_panel_s_settings_and_leaves_no_job(visit: Visit, tmp_path: Path) -> None:
     page = visit.page
-    pixels = np.tile(np.arange(700, dtype=np.uint8), (600, 1))
-    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    Image.fromarray(np.tile(np.arange(700, dtype=np.uint8), (600, 1))).save(tmp_path / "wide.png")
     visit.upload(tmp_path / "wide.png")
+    rows = page.locator("#jobs tbody tr").count()
     page.click("#preview")
-    previewed = "document.querySelector('#status').textContent.startsWith('Preview of 512')"
-    visit.until(previewed)
-    opens(visit, "preview of wide.png")
-    visit.until("document.querySelector('#status').textContent.includes('wide.png is done')")
-    assert "512 × 512" in str(page.get_attribute("#canvas", "aria-label")) and page.locator("#error").is_hidden()
-    assert page.get_attribute("#download", "download") == "wide-denoised-part.png"
-    put(visit, "#strength", 0.5)
-    visit.until(previewed)  # of the part
-    assert "at strength 0.5;" in page.inner_text("#status")
-
-
-def test_of_two_previews_the_newer_stays(visit: Visit, tmp_path: Path) -> None:
-    page = visit.page
-    visit.upload(saved(tmp_path, "twice.png", pictures.png(1).data))
-    held: list[Route] = []
-    page.route("**/denoise", lambda route: route.continue_() if held else held.append(route))
-    put(visit, "#strength", 0.25)
-    page.wait_for_timeout(1000)
-    put(visit, "#strength", 0.75)
-    visit.until("document.querySelector('#status').textContent.includes('at strength 0.75')")
-    held[0].continue_()
-    rows = "[...document.querySelectorAll('#jobs tr')]"
-    previews = f"{rows}.filter(row => /preview of twice.*succeeded/.test(row.textContent))"
-    visit.until(f"{previews}.length === 2")
-    page.wait_for_timeout(1000)
-    assert "at strength 0.75" in page.inner_text("#status")
+    visit.until("document.querySelector('#status').textContent.startsWith('Preview of 512')")
+    job = newest(visit)
+    assert job["options"]["roi"].endswith("512,512")
+    visit.until(f"fetch('{job['links']['self']}').then(answer => answer.json()).then(job => job.deleted_at !== null)")
+    page.reload()
+    visit.until("document.querySelectorAll('#jobs tbody tr').length > 0")
+    assert page.locator("#jobs tbody tr").count() <= max(rows, 20)
+    assert page.locator(f"#jobs tr[data-job={job['id']}]").count() == 0
 
 
 def colours(visit: Visit) -> np.ndarray[Any, Any]:
@@ -259,6 +258,34 @@ def test_a_report_says_whose_its_rows_are_and_does_without_a_black_level(visit: 
     assert "at brightness" not in visit.page.evaluate(SHOW_REPORT, {**noise, **rest, "black_native": None})
     many = visit.page.evaluate(SHOW_REPORT, {**noise, **rest, "channels": [{**noise, "black_native": 7}, noise]})
     assert many.count("noisiest") == 1 and many.count("at brightness 7") == 1
+
+
+def test_a_warning_is_one_line_however_many_channels_and_nothing_is_all_clear(visit: Visit) -> None:
+    grouped = """async (warnings) => {
+      const module = await import(new URL("report.js", document.querySelector("script[src]").src));
+      return module.grouped(warnings);
+    }"""
+    many = [f"channel {n}: {n}.5 % of the noise is left: lower it" for n in range(1, 11)]
+    said = visit.page.evaluate(grouped, [*many, "channel 2: more was taken out than noise", "the whole is dark"])
+    assert len(said) == 3 and said[0].startswith("Channels 1, 2, 3, 4, 5, 6, 7, 8, 9, 10: ")
+    assert said[1:] == ["Channel 2: more was taken out than noise", "The whole is dark"]
+
+
+def test_models_are_told_apart_and_have_a_card(visit: Visit) -> None:
+    page = visit.page
+    row = page.locator("#models li", has_text="base-gray (gray)")
+    row.locator("summary").click()
+    card = row.inner_text()
+    assert "ships with the service" in card and "BSDS500" in card and row.locator("button").count() == 0
+    titled = """async (model) => {
+      const module = await import(new URL("models.js", document.querySelector("script[src]").src));
+      return module.titleOf(model);
+    }"""
+    told = [
+        visit.page.evaluate(titled, {"name": "x", "channels": 1, "promoted": promoted})
+        for promoted in (True, False, None)
+    ]
+    assert told == ["x (gray)", "x (gray, not promoted)", "x (gray)"]
 
 
 def test_what_is_wrong_is_said_with_its_remedy(visit: Visit, tmp_path: Path) -> None:

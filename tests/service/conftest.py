@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from tests.service.gateway import Running, running_gateway
+from tests.harness.gateway import Running, running_gateway
 
 
 @pytest.fixture(scope="session", autouse=True)

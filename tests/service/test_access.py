@@ -11,16 +11,15 @@ import httpx
 import pytest
 from fastapi.routing import APIRoute
 
-from service import problems
 from service.app import create_app
-from service.rates import Rates
+from service.edge.rates import Rates
+from service.http import problems
 from store.ids import new_id
 from store.job import JobKind, NewJob
 from store.keys import DEFAULT_SCOPES, Keys, Scope, new_key
 from store.settings import Settings
 from store.tenants import Allowance, Tenants
-from tests.service.gateway import Running, png, running_gateway
-from tests.service.test_problems import problem_of
+from tests.harness.gateway import Running, png, problem_of, running_gateway
 
 PUBLIC = {
     "GET /", "GET /livez", "GET /readyz", "GET /docs", "GET /openapi.json", "GET /problems", "GET /problems/{slug}",
@@ -33,8 +32,15 @@ SCOPES = {
     "GET /jobs/{job_id}": Scope.READ,
     "GET /jobs/{job_id}/result": Scope.READ,
     "HEAD /jobs/{job_id}/result": Scope.READ,
+    "GET /jobs/{job_id}/results": Scope.READ,
+    "GET /jobs/{job_id}/results/{index:int}/report": Scope.READ,
+    "GET /jobs/{job_id}/results/{which:path}": Scope.READ,
+    "HEAD /jobs/{job_id}/results/{which:path}": Scope.READ,
     "GET /jobs/{job_id}/report": Scope.READ,
     "GET /jobs/{job_id}/report.png": Scope.READ,
+    "GET /jobs/{job_id}/preview.png": Scope.READ,
+    "HEAD /jobs/{job_id}/preview.png": Scope.READ,
+    "HEAD /jobs/{job_id}/report.png": Scope.READ,
     "GET /jobs/{job_id}/events": Scope.READ,
     "POST /jobs/{job_id}/cancel": Scope.DENOISE,
     "DELETE /jobs/{job_id}": Scope.DENOISE,
@@ -112,14 +118,14 @@ class Guarded:
         dataset = self.dataset() if "{dataset_id}" in route else ""
         if "{model_id}" in route:
             self.model()
-        return route.replace("{name:path}", "a.png").format(
-            job_id=job, model_id="mdl_acme", dataset_id=dataset, delivery_id=self.delivery
-        )
+        for part, value in (("{name:path}", "a.png"), ("{index:int}", "0"), ("{which:path}", "0")):
+            route = route.replace(part, value)
+        return route.format(job_id=job, model_id="mdl_acme", dataset_id=dataset, delivery_id=self.delivery)
 
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    with running_gateway(tmp_path_factory.mktemp("guarded")) as gateway:
+    with running_gateway(tmp_path_factory.mktemp("guarded"), picture_seconds=0.2) as gateway:
         yield Guarded(gateway)
 
 
@@ -199,6 +205,21 @@ def test_lists_show_what_is_ones_own(guarded: Guarded) -> None:
         assert "base-gray" in models
     refused = guarded.post(guarded.stranger, data={"model": "mdl_acme"})
     assert "There is no model mdl_acme" in problem_of(refused, 422, "invalid-request")["detail"]
+
+
+def test_a_revoked_key_ends_its_streams(guarded: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:
+    from service.http import events
+
+    monkeypatch.setattr(events, "PING_SECONDS", 0.2)
+    gateway = guarded.gateway
+    key = gateway.services.keys.create("acme")
+    headers = {"Authorization": f"Bearer {key}"}
+    answer = gateway.http.post("/denoise", files={"image": png()}, headers=headers)
+    with gateway.http.stream("GET", f"/jobs/{answer.json()['id']}/events", headers=headers) as stream:
+        lines = stream.iter_lines()
+        assert next(lines).startswith("event")
+        gateway.services.keys.revoke(key.split("_")[1])
+        assert "running" not in "".join(lines)  # it comes to an end though the job does not
 
 
 def test_an_idempotency_key_is_a_tenants_own(guarded: Guarded) -> None:

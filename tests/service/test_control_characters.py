@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 from service.app import create_app
 from store.schema import metadata
 from store.settings import Settings
-from tests.service.gateway import Running, png, running_gateway
+from tests.harness.gateway import Running, png, running_gateway
 
 DOCUMENT: dict[str, Any] = create_app(Settings()).openapi()
 OPERATIONS = [(method, path, item[method]) for path, item in DOCUMENT["paths"].items() for method in item]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import random
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
+from sqlalchemy.exc import OperationalError
 
-from tests.service.gateway import Running, png, running_gateway
-from tests.service.test_slow_clients import connection
+from tests.harness.gateway import Running, connection, png, problem_of, running_gateway
 
 
 @pytest.fixture
@@ -55,6 +59,21 @@ def test_a_checksum_saves_the_upload_and_finds_damage(gateway: Running, dataset:
     assert (damaged.status_code, damaged.json()["type"]) == (422, "/problems/checksum-mismatch")
     assert gateway.http.put(path, content=png(), params=right).status_code == 201
     assert gateway.http.put(path, content=b"", params=right).status_code == 200  # not even read
+
+
+def test_bytes_stay_if_their_row_may_be_there(
+    gateway: Running, dataset: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_image = gateway.services.datasets.put_image
+
+    def commits_and_loses_the_answer(*image: Any) -> str | None:
+        put_image(*image)
+        raise OperationalError("COMMIT", {}, ConnectionError("the connection was cut"))
+
+    monkeypatch.setattr(gateway.services.datasets, "put_image", commits_and_loses_the_answer)
+    assert gateway.http.put(f"{dataset['links']['images']}/a.png", content=png()).status_code == 503
+    entered = gateway.services.datasets.image(dataset["id"], "a.png")
+    assert gateway.services.blobs.get(entered.key) == png()
 
 
 def test_datasets_are_listed_and_found_by_name(gateway: Running, dataset: dict[str, Any]) -> None:
@@ -104,14 +123,34 @@ def test_a_body_that_names_no_dataset_is_refused(gateway: Running, body: str, fi
     assert (other.status_code, "application/json" in other.json()["detail"]) == (415, True)
 
 
+def noisy_png(side: int) -> bytes:
+    """A gray PNG that does not get smaller than its pixels."""
+    buffer = io.BytesIO()
+    Image.frombytes("L", (side, side), random.Random(1).randbytes(side * side)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_what_is_no_image_is_refused(gateway: Running) -> None:
+    images = gateway.http.post("/datasets").json()["links"]["images"]
+    problem_of(gateway.http.put(f"{images}/a.txt", content=b"words"), 415, "unsupported-media-type")
+    problem_of(gateway.http.put(f"{images}/a.png", content=png()[:20]), 422, "broken-image")
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as opened:
+        opened.writestr("a.png", png())
+    assert gateway.http.put(f"{images}/a.zip", content=archive.getvalue()).status_code == 201
+    assert len(gateway.http.get(images).json()["images"]) == 1
+
+
 def test_bounds(tmp_path: Path) -> None:
-    with running_gateway(tmp_path, max_set_images=2, max_set_bytes=1000, max_upload_bytes=900) as gateway:
+    png_of = {side: noisy_png(side) for side in (1, 12)}
+    assert len(png_of[12]) > 150 > len(png_of[1])
+    with running_gateway(tmp_path, max_set_images=2, max_set_bytes=300, max_upload_bytes=280) as gateway:
         images = gateway.http.post("/datasets").json()["links"]["images"]
-        assert gateway.http.put(f"{images}/large", content=bytes(901)).json()["type"] == "/problems/content-too-large"
-        assert gateway.http.put(f"{images}/a", content=bytes(600)).status_code == 201
-        full = gateway.http.put(f"{images}/b", content=bytes(600))
+        assert gateway.http.put(f"{images}/large", content=bytes(281)).json()["type"] == "/problems/content-too-large"
+        assert gateway.http.put(f"{images}/a", content=png_of[12]).status_code == 201
+        full = gateway.http.put(f"{images}/b", content=png_of[12])
         assert (full.status_code, "B2S_MAX_SET_BYTES" in full.json()["detail"]) == (413, True)
-        assert gateway.http.put(f"{images}/b", content=b"x").status_code == 201
-        full = gateway.http.put(f"{images}/c", content=b"x")
+        assert gateway.http.put(f"{images}/b", content=png_of[1]).status_code == 201
+        full = gateway.http.put(f"{images}/c", content=png_of[1])
         assert (full.status_code, "B2S_MAX_SET_IMAGES" in full.json()["detail"]) == (413, True)
         assert len(list(gateway.services.blobs.below("datasets"))) == 2

@@ -1,13 +1,15 @@
+import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.service.gateway import Running, png
-from tests.service.test_problems import problem_of
+from service.routes.results import result_headers
+from tests.harness.gateway import Running, png, problem_of
 
 
 def post_waiting(gateway: Running, headers: dict[str, str], seconds: float = 20, **form: Any) -> httpx.Response:
@@ -64,9 +66,19 @@ def test_accept_image_answers_the_image_and_what_to_know_of_it(gateway: Running)
     assert answer.headers["content-type"] == "image/png"
     assert answer.headers["b2s-model"] == "base-gray"
     assert (answer.headers["b2s-noise-alpha"], answer.headers["b2s-noise-sigma"]) == ("0.01", "0.02")
+    assert answer.headers["b2s-warnings"] == "[]"
     job = answer.headers["b2s-job-id"]
     assert answer.headers["location"] == f"/jobs/{job}"
     assert gateway.http.get(f"/jobs/{job}/result").headers["etag"] == answer.headers["etag"]
+
+
+def test_warnings_stand_in_a_header_that_every_proxy_passes(gateway: Running) -> None:
+    gateway.http.post("/denoise", files={"image": png()})
+    job = gateway.succeed(gateway.claim())
+    assert job.result is not None
+    few = result_headers(replace(job, result=job.result | {"warnings": ["σ is\nhigh"]}))["B2S-Warnings"]
+    assert few.isascii() and few.isprintable() and json.loads(few) == ["σ is\nhigh"]
+    assert result_headers(replace(job, result=job.result | {"warnings": ["x" * 200] * 30}))["B2S-Warnings"] == "30"
 
 
 @pytest.mark.parametrize(
@@ -78,10 +90,10 @@ def test_other_accepts_answer_the_job(gateway: Running, accept: str) -> None:
 
 
 def test_an_accept_that_the_result_cannot_meet_is_refused_before_work(gateway: Running) -> None:
-    document = problem_of(post_waiting(gateway, {"Accept": "image/webp"}), 406, "not-acceptable")
+    document = problem_of(post_waiting(gateway, {"Accept": "image/jpeg"}), 406, "not-acceptable")
     assert "image/png" in document["detail"]
     assert gateway.http.get("/jobs").json()["jobs"] == []
-    answer = while_waiting(gateway, {"Accept": "image/webp"}, gateway.succeed, output_format="webp")
+    answer = while_waiting(gateway, {"Accept": "image/jpeg"}, gateway.succeed, output_format="jpeg")
     assert answer.status_code == 200
 
 

@@ -3,8 +3,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from tests.service.gateway import Running
-from tests.service.test_problems import problem_of
+from tests.harness.gateway import Running, problem_of
 
 
 def read_events(lines: Iterator[str]) -> Iterator[dict[str, Any]]:

@@ -14,10 +14,10 @@ from typing import Any
 import httpx
 import pytest
 
+from service.intake.multipart import MAX_EMPTY_PARTS
 from store.job import JobKind
 from store.tenants import Allowance, Tenants
-from tests.service.gateway import Running, png, running_gateway
-from tests.service.test_slow_clients import connection
+from tests.harness.gateway import Running, connection, png, running_gateway
 
 
 def images(*colors: int) -> list[tuple[str, tuple[str, bytes]]]:
@@ -56,6 +56,15 @@ def test_many_files_become_one_job(gateway: Running) -> None:
     assert [gateway.services.blobs.get(file["key"]) for file in files] == [png(color=color) for color in (1, 2, 3)]
     claimed = gateway.services.jobs.claim(JobKind.FINETUNE, "test")
     assert claimed is not None and claimed.id == job["id"] and claimed.pixels == 3 * 64
+
+
+def test_the_method_stands_in_the_row_and_one_that_is_not_known_is_refused(gateway: Running) -> None:
+    job = accepted(gateway.http.post("/finetune", files=images(1), data={"method": "blind2sound"}))
+    assert job["options"]["method"] == "blind2sound"
+    claimed = gateway.services.jobs.claim(JobKind.FINETUNE, "test")
+    assert claimed is not None and claimed.id == job["id"]
+    refused = gateway.http.post("/finetune", files=images(1), data={"method": "magic"})
+    assert refused.status_code == 422 and refused.json()["errors"][0]["field"] == "method"
 
 
 def test_an_archive_alone_is_a_set(gateway: Running) -> None:
@@ -181,6 +190,12 @@ def test_bounds_of_a_set(tmp_path: Path) -> None:
     with running_gateway(tmp_path, max_set_images=5, max_set_bytes=50_000, max_upload_bytes=20_000) as gateway:
         many = gateway.http.post("/finetune", files=images(*range(6)))
         assert (many.status_code, "B2S_MAX_SET_IMAGES" in many.json()["detail"]) == (413, True)
+        empty = b'--x\r\nContent-Disposition: form-data; name="images"; filename=""\r\n\r\n\r\n'
+        form = {"Content-Type": "multipart/form-data; boundary=x"}
+        for parts, said in ((MAX_EMPTY_PARTS, "images"), (MAX_EMPTY_PARTS + 1, "are empty")):
+            answer = gateway.http.post("/finetune", content=empty * parts + b"--x--\r\n", headers=form)
+            assert (answer.status_code, said in answer.text) == (422, True), answer.text
+            assert ("are empty" in answer.text) == (parts > MAX_EMPTY_PARTS)
         large = gateway.http.post("/finetune", files=[("images", ("a.png", bytes(200_000)))])
         assert (large.status_code, "B2S_MAX_SET_BYTES" in large.json()["detail"]) == (413, True)
         assert stored(gateway) == []

@@ -2,20 +2,21 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
 import pytest
 
 from service.app import create_app
-from service.hosts import is_loopback, require_guarded
+from service.edge.hosts import is_loopback, require_guarded
 from store.database import connect
 from store.errors import SettingsError
 from store.keys import Keys
 from store.migrate import upgrade
 from store.settings import Settings
-from tests.service.gateway import Running, free_port, png
-from tests.service.test_problems import problem_of
+from tests.harness.gateway import Running, png, problem_of, running_gateway
+from tests.harness.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,6 +72,46 @@ def test_a_web_page_cannot_post_to_it(gateway: Running) -> None:
     for origin in ("http://127.0.0.1:9999", "http://localhost", "http://[::1]:8000"):
         answer = gateway.http.post("/denoise", files={"image": png()}, headers={"Origin": origin})
         assert answer.status_code == 202, origin
+
+
+def test_a_page_of_another_site_cannot_change_anything_without_saying_where_it_is(gateway: Running) -> None:
+    crossed = {"Sec-Fetch-Site": "cross-site"}
+    problem_of(gateway.http.post("/denoise", files={"image": png()}, headers=crossed), 421, "host-refused")
+    problem_of(gateway.http.delete("/jobs/x", headers=crossed), 421, "host-refused")
+    assert gateway.http.get("/", headers=crossed | {"Accept": "text/html"}).status_code == 200  # a link into the page
+    for site in ("same-origin", "same-site", "none"):
+        answer = gateway.http.post("/denoise", files={"image": png()}, headers={"Sec-Fetch-Site": site})
+        assert answer.status_code == 202
+
+
+@pytest.fixture
+def behind_a_firewall(tmp_path: Path) -> Iterator[Running]:
+    """A gateway without keys that the operator lets listen everywhere, by two names."""
+    names = "b2s.lab.example, Microscope"
+    with running_gateway(tmp_path, host="0.0.0.0", allow_open=True, allowed_hosts=names) as gateway:
+        yield gateway
+
+
+def test_an_open_gateway_that_is_reached_from_elsewhere_answers_to_known_names(behind_a_firewall: Running) -> None:
+    http = behind_a_firewall.http
+    for host in ("attacker.example", "192.168.1.5.nip.io", "b2s.lab.example.evil.example"):
+        problem_of(http.get("/jobs", headers={"Host": host}), 421, "host-refused")
+    for host in ("b2s.lab.example", "microscope:8000", "192.168.1.5", "[fd00::5]:8000", "localhost"):
+        assert http.get("/jobs", headers={"Host": host}).status_code == 200, host
+
+
+@pytest.mark.parametrize(
+    ("origin", "taken"),
+    [
+        ("https://attacker.example", False), ("null", False), ("http://10.9.9.9", False), ("http://[::1", False),
+        ("http://192.168.1.5:8000", True), ("https://b2s.lab.example", True), ("http://microscope", True),
+    ],
+)  # fmt: skip
+def test_pages_of_others_cannot_post_to_it_either(behind_a_firewall: Running, origin: str, taken: bool) -> None:
+    headers = {"Host": "192.168.1.5:8000", "Origin": origin}
+    answer = behind_a_firewall.http.post("/denoise", files={"image": png()}, headers=headers)
+    assert (answer.status_code == 202) is taken
+    assert taken or answer.json()["type"] == "/problems/host-refused"
 
 
 def start(tmp_path: Path, **changes: str) -> subprocess.CompletedProcess[str]:

@@ -1,8 +1,7 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.service.gateway import Running
-from tests.service.test_problems import problem_of
+from tests.harness.gateway import Running, problem_of
 
 
 def test_jobs_are_listed_newest_first_page_by_page(gateway: Running) -> None:

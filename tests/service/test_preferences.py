@@ -1,6 +1,6 @@
 import pytest
 
-from service.preferences import asks_for_images, quality, wait_seconds
+from service.http.preferences import asks_for_images, wait_seconds, weight_of
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_how_long_to_wait(query: float | None, prefer: str | None, expected: flo
     ],
 )
 def test_quality(accept: str | None, media_type: str, expected: float) -> None:
-    assert quality(accept, media_type) == expected
+    assert weight_of(accept, media_type) == expected
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,9 @@
 import json
-from typing import Any
 
-import httpx
 import pytest
 
-from service.problems import catalogue
-from tests.service.gateway import Running, png
-
-
-def problem_of(answer: httpx.Response, status: int, slug: str) -> dict[str, Any]:
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    document: dict[str, Any] = answer.json()
-    assert document["status"] == status
-    assert document["type"] == f"/problems/{slug}"
-    assert document["request_id"] == answer.headers["x-request-id"]
-    return document
+from service.http.problems import catalogue
+from tests.harness.gateway import Running, png, problem_of
 
 
 @pytest.mark.parametrize(
@@ -109,3 +97,33 @@ def test_headers_that_keep_a_browser_safe_are_everywhere(gateway: Running) -> No
         assert headers["cross-origin-resource-policy"] == "same-origin"
         assert "frame-ancestors 'none'" in headers["content-security-policy"]
         assert "access-control-allow-origin" not in headers
+
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+
+
+def test_a_browser_is_shown_pages(gateway: Running) -> None:
+    """Followed from a problem's `type`, from the list, and where a link leads nowhere; never for scripts."""
+    for base in ("", "/v1"):
+        listed = gateway.http.get(f"{base}/problems", headers=BROWSER)
+        assert f'href="{base}/problems/job-not-found"' in listed.text
+        kind = gateway.http.get(f"{base}/problems/job-not-found", headers=BROWSER)
+        missing = gateway.http.get(f"{base}/jobs/job_0", headers=BROWSER)
+        assert (listed.status_code, kind.status_code, missing.status_code) == (200, 200, 404)
+        assert (
+            f'href="{base}/problems/job-not-found"' in missing.text and missing.headers["x-request-id"] in missing.text
+        )
+        for page in (listed, kind, missing):
+            assert page.headers["content-type"] == "text/html; charset=utf-8" and page.headers["vary"] == "Accept"
+            assert "default-src 'none'" in page.headers["content-security-policy"] and "{b" not in page.text
+            style = page.text.split('rel="stylesheet" href="')[1].split('"')[0]
+            assert gateway.http.get(style).status_code == 200
+    for accept in ("*/*", "application/json", "image/*, application/json;q=0.5", "text/html;q=0.5, application/json"):
+        assert gateway.http.get("/jobs/job_0", headers={"Accept": accept}).headers["content-type"].endswith("json")
+
+
+def test_what_a_request_brings_is_no_markup(gateway: Running) -> None:
+    page = gateway.http.get("/<b>x</b>{title}", headers=BROWSER)
+    assert page.status_code == 404 and "<b>" not in page.text.split("<body>")[1]
+    refused = gateway.http.get("/jobs?limit=<i>", headers=BROWSER)
+    assert refused.status_code == 422 and "<i>" not in refused.text and "<code>limit</code>" in refused.text

@@ -3,8 +3,7 @@ import hashlib
 import httpx
 import pytest
 
-from tests.service.gateway import Running
-from tests.service.test_problems import problem_of
+from tests.harness.gateway import Running, problem_of
 
 DATA = bytes(range(256)) * 10_000  # 2.56 MB: more than one chunk
 

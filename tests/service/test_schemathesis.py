@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from images.limits import Limits
 from store.job import JobKind
 from store.keys import Scope
-from tests.service.gateway import Running, running_gateway
+from tests.harness.gateway import Running, running_gateway
+from worker.drawing import Drawing
 
 REPORT = {
     "alpha": 0.01, "sigma": 0.02, "alpha_native": 2.5, "sigma_native": 5.1, "noise_std_in": 0.07, "noise_std_out": 0.01,
@@ -33,9 +35,13 @@ def busy_gateway(tmp_path: Path) -> Iterator[Running]:
     with running_gateway(tmp_path, max_wait_seconds=0.2, max_queued=1_000_000) as gateway:
         stop = threading.Event()
 
+        services = gateway.services
+        drawing = Drawing(services.pictures, services.jobs, services.blobs, services.broker, Limits())
+
         def work() -> None:
             turn = 0
             while not stop.wait(0.02):
+                drawing.draw_next()
                 while job := gateway.services.jobs.claim(JobKind.DENOISE, "test"):
                     turn += 1
                     if turn % 3:

@@ -15,7 +15,8 @@ import pytest
 from store.database import connect
 from store.migrate import upgrade
 from store.settings import Settings
-from tests.service.gateway import free_port, png
+from tests.harness.gateway import png
+from tests.harness.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 

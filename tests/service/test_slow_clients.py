@@ -3,23 +3,14 @@
 import re
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
-from service import body_limit
-from service.slow_clients import HEAD_BYTES, ImpatientProtocol
-from tests.service.gateway import Running, png
+from service.edge.slow_clients import HEAD_BYTES, ImpatientProtocol
+from service.intake import body_limit
+from tests.harness.gateway import Running, connection, png
 
 PATIENCE_SECONDS = 60.0
-
-
-@contextmanager
-def connection(gateway: Running) -> Iterator[socket.socket]:
-    host, port = gateway.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=PATIENCE_SECONDS) as client:
-        yield client
 
 
 def until_closed(client: socket.socket, dribble: bytes = b"") -> bytes:

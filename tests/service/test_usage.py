@@ -7,8 +7,7 @@ import pytest
 
 from store.job import Outcome
 from store.tenants import Allowance, Tenants
-from tests.service.gateway import Running, running_gateway
-from tests.service.test_problems import problem_of
+from tests.harness.gateway import Running, png, problem_of, running_gateway
 
 
 def test_the_day_is_counted_as_it_goes(tmp_path: Path) -> None:
@@ -49,3 +48,31 @@ def test_days_that_make_no_sense_are_refused(gateway: Running, query: str) -> No
 def test_the_ends_of_the_calendar_are_no_bug(gateway: Running) -> None:
     for query in ("last=0001-01-01", "last=9999-12-31", "first=9999-01-01&last=9999-12-31"):
         assert gateway.http.get(f"/usage?{query}").status_code == 200
+
+
+def test_bytes_that_are_kept_are_counted_and_bounded(tmp_path: Path) -> None:
+    with running_gateway(tmp_path) as gateway:
+        key = gateway.services.keys.create("acme")
+        gateway.wait_until_closed()
+        size = len(png())
+        Tenants(gateway.services.engine).set_allowance("acme", Allowance(stored_bytes=3 * size))
+        gateway.http.headers["Authorization"] = f"Bearer {key}"
+        job = gateway.post()
+        dataset = gateway.http.post("/datasets").json()
+        assert gateway.http.put(f"{dataset['links']['images']}/a.png", content=png()).status_code == 201
+        used = gateway.http.get("/usage").json()
+        assert (used["stored_bytes"], used["stored_bytes_left"]) == (2 * size, size)
+        assert used["allowance"]["stored_bytes"] == 3 * size
+        sent = {"files": [("images", png(9, 9)), ("images", png(7, 7))]}
+        before = len(list(gateway.services.blobs.below("")))
+        problem = problem_of(gateway.http.post("/finetune", **sent), 403, "storage-full")
+        assert "GET /usage" in problem["detail"] and len(list(gateway.services.blobs.below(""))) == before
+        gateway.post()
+        for answer in (
+            gateway.http.post("/denoise", files={"image": png()}),
+            gateway.http.put(f"{dataset['links']['images']}/b.png", content=png()),
+        ):
+            problem_of(answer, 403, "storage-full")
+        gateway.http.post(f"/jobs/{job['id']}/cancel")
+        assert gateway.http.delete(f"/jobs/{job['id']}").status_code == 204
+        gateway.post()

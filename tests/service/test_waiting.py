@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.waiting import Mark, WaitingRoom
+from service.queue.waiting import JobWatcher, Mark
 
 
 class Database:
@@ -29,84 +29,84 @@ class Database:
         return {job_id: self.marks[job_id] for job_id in job_ids if job_id in self.marks}
 
 
-def in_room(test: Callable[[WaitingRoom, Database], Awaitable[Any]]) -> Callable[[], None]:
-    """Run an async test with a started room over a database."""
+def with_watcher(test: Callable[[JobWatcher, Database], Awaitable[Any]]) -> Callable[[], None]:
+    """Run an async test with a started watcher over a database."""
 
     def run() -> None:
         async def inner() -> None:
             database = Database()
-            room = WaitingRoom(database, fastest_tick=0.005, on_count=lambda _: None)
-            room.start()
+            watcher = JobWatcher(database, fastest_tick=0.005, on_count=lambda _: None)
+            watcher.start()
             try:
-                await asyncio.wait_for(test(room, database), timeout=20)
+                await asyncio.wait_for(test(watcher, database), timeout=20)
             finally:
-                await room.stop()
+                await watcher.stop()
 
         asyncio.run(inner())
 
     return run
 
 
-@in_room
-async def test_a_thousand_waiters_share_one_query_a_tick(room: WaitingRoom, database: Database) -> None:
+@with_watcher
+async def test_a_thousand_waiters_share_one_query_a_tick(watcher: JobWatcher, database: Database) -> None:
     names = [f"job_{n}" for n in range(1000)]
     database.marks = {name: Mark(1, final=False) for name in names}
-    waits = [asyncio.create_task(room.final(name, 20)) for name in names]
+    waits = [asyncio.create_task(watcher.final(name, 20)) for name in names]
     while not database.asked or database.asked[-1] != set(names):
         await asyncio.sleep(0.001)
-    assert len(room) == 1000
+    assert len(watcher) == 1000
     before = database.queries
     database.marks = {name: Mark(2, final=True) for name in names}
     await asyncio.gather(*waits)
     assert database.queries - before <= 2
-    assert len(room) == 0
+    assert len(watcher) == 0
 
 
-@in_room
-async def test_nobody_waiting_means_no_query(room: WaitingRoom, database: Database) -> None:
+@with_watcher
+async def test_nobody_waiting_means_no_query(watcher: JobWatcher, database: Database) -> None:
     await asyncio.sleep(0.05)
     database.marks["a"] = Mark(1, final=True)
-    await room.final("a", 5)
+    await watcher.final("a", 5)
     asked = database.queries
     await asyncio.sleep(0.1)
     assert database.queries == asked
 
 
-@in_room
+@with_watcher
 async def test_progress_wakes_followers_but_not_those_who_wait_for_the_end(
-    room: WaitingRoom, database: Database
+    watcher: JobWatcher, database: Database
 ) -> None:
     database.marks["a"] = Mark(3, final=False)
-    end = asyncio.create_task(room.final("a", 20))
-    assert await room.changed("a", 2, 20)
+    end = asyncio.create_task(watcher.final("a", 20))
+    assert await watcher.changed("a", 2, 20)
     assert not end.done()
-    assert not await room.changed("a", 3, 0.05)
+    assert not await watcher.changed("a", 3, 0.05)
     database.marks["a"] = Mark(4, final=True)
     await end
 
 
-@in_room
-async def test_a_wait_ends_when_its_time_is_over(room: WaitingRoom, database: Database) -> None:
+@with_watcher
+async def test_a_wait_ends_when_its_time_is_over(watcher: JobWatcher, database: Database) -> None:
     database.marks["a"] = Mark(1, final=False)
-    await room.final("a", 0.05)
-    assert len(room) == 0
+    await watcher.final("a", 0.05)
+    assert len(watcher) == 0
 
 
-@in_room
-async def test_a_job_that_is_gone_wakes_its_waiters(room: WaitingRoom, database: Database) -> None:
-    await room.final("never there", 20)
+@with_watcher
+async def test_a_job_that_is_gone_wakes_its_waiters(watcher: JobWatcher, database: Database) -> None:
+    await watcher.final("never there", 20)
 
 
-@in_room
+@with_watcher
 async def test_a_waiter_who_comes_while_the_question_is_under_way_is_not_told_that_the_job_is_gone(
-    room: WaitingRoom, database: Database
+    watcher: JobWatcher, database: Database
 ) -> None:
     database.marks = {"a": Mark(1, final=False), "b": Mark(1, final=False)}
     database.answering.clear()
-    first = asyncio.create_task(room.final("a", 20))
+    first = asyncio.create_task(watcher.final("a", 20))
     while database.asked == []:
         await asyncio.sleep(0.001)
-    second = asyncio.create_task(room.final("b", 20))
+    second = asyncio.create_task(watcher.final("b", 20))
     await asyncio.sleep(0.01)
     database.answering.set()
     while len(database.asked) < 3:
@@ -116,69 +116,71 @@ async def test_a_waiter_who_comes_while_the_question_is_under_way_is_not_told_th
     await asyncio.gather(first, second)
 
 
-@in_room
-async def test_closing_wakes_everybody_and_admits_nobody(room: WaitingRoom, database: Database) -> None:
+@with_watcher
+async def test_closing_wakes_everybody_and_admits_nobody(watcher: JobWatcher, database: Database) -> None:
     database.marks["a"] = Mark(1, final=False)
-    waits = [asyncio.create_task(room.final("a", 20)) for _ in range(10)]
+    waits = [asyncio.create_task(watcher.final("a", 20)) for _ in range(10)]
     await asyncio.sleep(0.02)
-    room.close()
+    watcher.close()
     await asyncio.gather(*waits)
-    await room.final("a", 20)
+    await watcher.final("a", 20)
 
 
-@in_room
-async def test_a_database_that_comes_back_is_asked_again(room: WaitingRoom, database: Database) -> None:
+@with_watcher
+async def test_a_database_that_comes_back_is_asked_again(watcher: JobWatcher, database: Database) -> None:
     database.failing = 1
     database.marks["a"] = Mark(1, final=True)
-    await room.final("a", 20)
+    await watcher.final("a", 20)
     assert database.queries == 2
 
 
-@in_room
-async def test_long_waits_are_looked_at_less_often(room: WaitingRoom, database: Database) -> None:
+@with_watcher
+async def test_long_waits_are_looked_at_less_often(watcher: JobWatcher, database: Database) -> None:
     database.marks["a"] = Mark(1, final=False)
-    waiter = asyncio.create_task(room.final("a", 20))
+    waiter = asyncio.create_task(watcher.final("a", 20))
     await asyncio.sleep(0)
-    (held,) = room._waiters["a"]
+    (held,) = watcher._waiters["a"]
     held.since = time.monotonic()
-    assert room._tick() == 0.005  # the fastest
+    assert watcher._tick() == 0.005  # the fastest
     held.since -= 2
-    assert 0.05 < room._tick() < 0.25
+    assert 0.05 < watcher._tick() < 0.25
     held.since -= 3600
-    assert room._tick() == 0.25  # the slowest
+    assert watcher._tick() == 0.25  # the slowest
     waiter.cancel()
 
 
-@in_room
+@with_watcher
 async def test_where_all_waits_are_long_a_new_waiter_does_not_quicken_the_tick(
-    room: WaitingRoom, database: Database
+    watcher: JobWatcher, database: Database
 ) -> None:
-    room._past_waits.extend([30.0] * 8)
-    assert room._tick() == 0.25
-    room._past_waits.append(0.1)  # one short wait, and it is quick again
-    assert room._tick() == 0.005
+    watcher._past_waits.extend([30.0] * 8)
+    assert watcher._tick() == 0.25
+    watcher._past_waits.append(0.1)  # one short wait, and it is quick again
+    assert watcher._tick() == 0.005
 
 
-@in_room
-async def test_a_client_that_leaves_is_forgotten(room: WaitingRoom, database: Database) -> None:
+@with_watcher
+async def test_a_client_that_leaves_is_forgotten(watcher: JobWatcher, database: Database) -> None:
     database.marks["a"] = Mark(1, final=False)
-    waiter = asyncio.create_task(room.final("a", 20))
+    waiter = asyncio.create_task(watcher.final("a", 20))
     await asyncio.sleep(0.02)
     waiter.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiter
-    assert len(room) == 0
+    assert len(watcher) == 0
 
 
-@in_room
-async def test_an_end_that_is_heard_of_wakes_its_waiters_without_a_query(room: WaitingRoom, database: Database) -> None:
+@with_watcher
+async def test_an_end_that_is_heard_of_wakes_its_waiters_without_a_query(
+    watcher: JobWatcher, database: Database
+) -> None:
     database.marks = {"a": Mark(1, final=False), "b": Mark(1, final=False)}
     database.answering.clear()  # whoever asks waits for the answer
-    end, follower = asyncio.create_task(room.final("a", 20)), asyncio.create_task(room.changed("a", 1, 20))
-    other = asyncio.create_task(room.final("b", 20))
-    while len(room) < 3:
+    end, follower = asyncio.create_task(watcher.final("a", 20)), asyncio.create_task(watcher.changed("a", 1, 20))
+    other = asyncio.create_task(watcher.final("b", 20))
+    while len(watcher) < 3:
         await asyncio.sleep(0)
-    room.heard("a")
+    watcher.heard("a")
     await end
     assert await follower
     assert not other.done()
@@ -187,16 +189,16 @@ async def test_an_end_that_is_heard_of_wakes_its_waiters_without_a_query(room: W
     await other
 
 
-@in_room
-async def test_an_end_heard_of_before_its_waiter_came_is_not_waited_for(room: WaitingRoom, database: Database) -> None:
-    room.heard("a")
-    await room.final("a", 20)
+@with_watcher
+async def test_an_end_heard_of_before_its_waiter_came_is_known(watcher: JobWatcher, database: Database) -> None:
+    watcher.heard("a")
+    await watcher.final("a", 20)
     assert database.queries == 0
 
 
-@in_room
-async def test_who_hears_of_ends_looks_seldom(room: WaitingRoom, database: Database) -> None:
+@with_watcher
+async def test_who_hears_of_ends_looks_seldom(watcher: JobWatcher, database: Database) -> None:
     database.marks["a"] = Mark(1, final=False)
-    room.hearing = True
-    await room.final("a", 0.6)
+    watcher.hearing = True
+    await watcher.final("a", 0.6)
     assert 1 <= database.queries <= 3

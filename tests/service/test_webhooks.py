@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from store.webhooks import Attempt
-from tests.service.gateway import Running, png, running_gateway
-from tests.service.test_problems import problem_of
+from tests.harness.gateway import Running, png, problem_of, running_gateway
 
 URL = "https://receiver.example/hook"
 
@@ -61,5 +60,17 @@ def test_a_url_that_is_not_ascii_is_refused_with_the_remedy(gateway: Running) ->
 
 
 def test_inside_ones_own_network_http_will_do(tmp_path: Path) -> None:
-    with running_gateway(tmp_path, webhook_private=True) as gateway:
+    with running_gateway(tmp_path, webhook_private=True, webhook_ports="9, 8443") as gateway:
         assert gateway.post(webhook_url="http://127.0.0.1:9/hook")["options"]["webhook_url"]
+        refused = gateway.http.post(
+            "/denoise", files={"image": png()}, data={"webhook_url": "http://127.0.0.1:6379/hook"}
+        )
+        assert "9, 80, 443, 8443" in problem_of(refused, 422, "invalid-request")["detail"]
+
+
+@pytest.mark.parametrize("port", ["22", "6379", "8080", "5432"])
+def test_a_port_that_is_no_web_server_s_is_refused(gateway: Running, port: str) -> None:
+    url = {"webhook_url": f"https://example.com:{port}/hook"}
+    answer = gateway.http.post("/denoise", files={"image": png()}, data=url)
+    assert "B2S_WEBHOOK_PORTS" in problem_of(answer, 422, "invalid-request")["detail"]
+    assert gateway.post(webhook_url="https://example.com:443/hook")["state"] == "queued"

@@ -13,7 +13,7 @@ import pytest
 
 from store.blobs import Blobs, attempt_key, input_key, weights_key
 from store.errors import BlobMissing, BlobStoreError, SettingsError
-from tests.stores import Store
+from tests.harness.stores import Store
 
 MIB = 1 << 20
 

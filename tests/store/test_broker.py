@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from launch.checks import free_port
-from launch.redis_server import redis_server
 from store.broker import Broker
 from store.job import JobKind
 from store.settings import Settings
+from tests.harness.ports import free_port
+from tests.harness.servers import redis_on_port
 
 
 @pytest.fixture
@@ -52,10 +52,10 @@ def test_a_broker_that_is_down_costs_a_moment_and_no_exception() -> None:
 def test_a_broker_that_comes_back_is_used_again(tmp_path: Path) -> None:
     port = free_port()
     broker = Broker(Settings(redis_url=f"redis://127.0.0.1:{port}/0"))
-    with redis_server(tmp_path, port):
+    with redis_on_port(tmp_path, port):
         assert broker.ring(JobKind.DENOISE, "job_1")
     assert not broker.ring(JobKind.DENOISE, "job_2")
-    with redis_server(tmp_path, port):
+    with redis_on_port(tmp_path, port):
         assert broker.ring(JobKind.DENOISE, "job_3")
         assert broker.unheard(JobKind.DENOISE) == 1
     broker.close()

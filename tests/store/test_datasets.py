@@ -7,9 +7,10 @@ import pytest
 from store.datasets import DatasetFull, DatasetInUse, DatasetNotFound, Datasets, ImageNotFound
 from store.ids import new_id
 from store.job import JobState, Outcome
-from store.models import ModelInUse, ModelIsShipped, ModelNotFound, NewModel
+from store.model import NewModel
+from store.models import ModelInUse, ModelIsShipped, ModelNotFound
 from store.shipped import register_shipped
-from tests.stores import Store, new_job
+from tests.harness.stores import Store, new_job
 
 
 @pytest.fixture

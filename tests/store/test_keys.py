@@ -9,7 +9,7 @@ from store.errors import StoreError
 from store.keys import DEFAULT_SCOPES, KeyNotFound, Keys, Scope, new_key
 from store.schema import keys as table
 from store.tenants import Allowance, TenantNotFound, Tenants
-from tests.stores import Store
+from tests.harness.stores import Store
 
 
 @pytest.fixture

@@ -15,33 +15,18 @@ from sqlalchemy import Engine, MetaData, Table, insert, text
 
 from store import migrate
 from store.database import connect
-from store.job import JobKind, JobState, Outcome, Progress
+from store.job import JobKind, JobState, Outcome
 from store.jobs import Jobs
 from store.migrate import upgrade
 from store.schema import metadata
 from store.settings import Settings
 from store.usage import Usage
-from tests.stores import Store, new_job
+from tests.harness.stores import OLD_JOB, Store, new_job
 
 SCRIPTS = ScriptDirectory(str(Path(migrate.__file__).parent / "migrations"))
 REVISIONS = [script.revision for script in SCRIPTS.walk_revisions()]
 
-OLD_JOB: dict[str, Any] = {
-    "id": "job_old",
-    "tenant": "default",
-    "kind": "denoise",
-    "state": "queued",
-    "turn": 0,
-    "attempt": 0,
-    "strikes": 0,
-    "cancel_requested": False,
-    "options": {"strength": 0.5},
-    "input": {},
-    "pixels": 12,
-    "progress": Progress().to_dict(),
-    "event_seq": 0,
-    "timings": {},
-}
+
 """As every revision since 0001 can hold it. A revision that asks for more has to say here what older rows get."""
 
 

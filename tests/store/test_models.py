@@ -8,10 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete
 
-from store.models import Model, ModelNotFound
+from store.model import Model
+from store.models import ModelIsShipped, ModelNotFound
+from store.schema import models
 from store.shipped import SHIPPED, register_shipped
-from tests.stores import Store
+from tests.harness.stores import Store
 
 
 def test_shipped_models_are_registered_once_with_their_bytes(store: Store) -> None:
@@ -33,6 +36,47 @@ def test_new_weights_of_a_shipped_model_replace_its_row(store: Store, tmp_path: 
     (tmp_path / "base-gray.safetensors").write_bytes(shipped[:-1] + bytes([shipped[-1] ^ 1]))
     register_shipped(store.models, store.blobs, tmp_path)
     assert store.models.get("base-gray", "t").sha256 != before.sha256
+
+
+def test_earlier_weights_stay_under_the_checksum(store: Store) -> None:
+    def registered(sha256: str) -> None:
+        store.models.register("base-rgb", "base-rgb", 3, {}, f"models/{sha256}", 3, sha256)
+
+    old, new = "0a1b2c" + "3" * 58, "0a1b2c" + "4" * 58
+    registered(old)
+    registered(new)
+    assert store.models.get("base-rgb", "t").sha256 == new
+    assert store.models.get(f"base-rgb@{old[:12]}", "t").sha256 == old
+    assert store.models.get(f"base-rgb@{new}", "t").weights_key == f"models/{new}"
+    pinned = store.models.pinned("base-rgb", old)
+    assert (pinned.id, pinned.sha256) == ("base-rgb", old)
+    assert store.models.known_keys([f"models/{old}", f"models/{new}"]) == {f"models/{old}", f"models/{new}"}
+    registered(old)  # a process of before the update starts again
+    assert store.models.pinned("base-rgb", new).sha256 == new
+    assert _ids(store.models.page("t").models) == ["base-rgb"]
+    with pytest.raises(ModelIsShipped):
+        store.models.delete(f"base-rgb@{old[:12]}", "t")
+
+
+@pytest.mark.parametrize(
+    "model_id",
+    ["base-rgb@0a1b2c", "base-rgb@ffffff", "base-gray@0a1b2c3", "base-rgb@0a1b2", "base%@0a1b2c3", "@", "x@y"],
+)
+def test_a_version_that_is_unknown_or_not_one(store: Store, model_id: str) -> None:
+    for sha256 in ("0a1b2c" + "3" * 58, "0a1b2c" + "4" * 58):
+        store.models.register("base-rgb", "base-rgb", 3, {}, f"models/{sha256}", 3, sha256)
+    with pytest.raises(ModelNotFound):
+        store.models.get(model_id, "t")
+
+
+def test_weights_from_before_versions_stay_too(store: Store) -> None:
+    """The row of an older program has no version beside it until other weights take its name."""
+    store.models.register("base-gray", "base-gray", 1, {}, "models/old", 3, "a" * 64)
+    with store.engine.begin() as connection:
+        connection.execute(delete(models).where(models.c.id.like("%@%")))
+    assert store.models.get("base-gray@aaaaaa", "t").sha256 == "a" * 64
+    store.models.register("base-gray", "base-gray", 1, {}, "models/new", 3, "b" * 64)
+    assert store.models.get("base-gray@aaaaaa", "t").sha256 == "a" * 64
 
 
 def test_the_default_fits_the_channels(store: Store) -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from store.errors import IdempotencyConflict, QuotaExceeded, TooManyJobs
 from store.job import JobError, JobKind, Outcome
-from store.tenants import Allowance
+from store.tenants import Allowance, Tenants
 from store.usage import DayUsage, Usage, resets_at
-from tests.stores import Store, new_job
+from tests.harness.stores import Store, new_job
 
 
 def today(store: Store, tenant: str = "acme") -> DayUsage:
@@ -126,3 +126,30 @@ def test_a_finished_job_makes_room_for_another(store: Store) -> None:
         store.queued(tenant="acme", allowance=bounds)
     store.jobs.finish(job, outcome())
     assert store.jobs.create(new_job(tenant="acme", allowance=bounds)).job.tenant == "acme"
+
+
+def test_what_a_worker_finds_in_a_set_is_counted_once(store: Store) -> None:
+    store.queued(tenant="acme", pixels=10, kind=JobKind.FINETUNE)
+    job = store.jobs.claim(JobKind.FINETUNE, "w")
+    assert job is not None
+    store.jobs.settle_pixels(job, 4)  # less than its headers said: never given back
+    store.jobs.settle_pixels(job, 500)
+    store.jobs.settle_pixels(job, 500)
+    assert (today(store).accepted, today(store).accepted_pixels) == (1, 500)
+    store.jobs.release(job, JobError("storage_unavailable", "away"))
+    store.jobs.settle_pixels(job, 9_000)  # this attempt is over
+    assert today(store).accepted_pixels == 500 and store.jobs.get(job.id).pixels == 500
+
+
+def test_what_a_worker_finds_is_held_to_the_quota(store: Store) -> None:
+    tenants = Tenants(store.engine)
+    tenants.ensure("acme")
+    tenants.set_allowance("acme", Allowance(pixels_per_day=100))
+    store.queued(tenant="acme", pixels=0, kind=JobKind.FINETUNE)
+    job = store.jobs.claim(JobKind.FINETUNE, "w")
+    assert job is not None
+    with pytest.raises(QuotaExceeded, match="100 pixels a day"):
+        store.jobs.settle_pixels(job, 101)
+    assert today(store).accepted_pixels == 0 and store.jobs.get(job.id).pixels == 0
+    store.jobs.settle_pixels(job, 100)
+    assert today(store).accepted_pixels == 100

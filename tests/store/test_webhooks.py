@@ -14,7 +14,7 @@ from store.database import from_now
 from store.job import Job, JobError, Outcome
 from store.schema import webhook_deliveries
 from store.webhooks import RETRY_SECONDS, Attempt, Delivery, DeliveryNotFound, DeliveryState, Webhooks
-from tests.stores import Store
+from tests.harness.stores import Store
 
 URL = "https://receiver.example/hook"
 WANTED: dict[str, Any] = {"tenant": "acme", "options": {"webhook_url": URL}}

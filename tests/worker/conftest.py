@@ -15,11 +15,11 @@ from store.broker import Broker
 from store.ids import new_id
 from store.job import Job, JobKind
 from store.shipped import register_shipped
-from tests.stores import Store
+from tests.harness.stores import Store
 from worker.denoise import DenoiseWork
 from worker.metrics import WorkerMetrics
 from worker.runner import Runner, Work
-from worker.shutdown import Grace
+from worker.shutdown import GracePeriod
 from worker.warm_models import WarmModels
 
 
@@ -29,16 +29,18 @@ class Bench:
 
     store: Store
     broker: Broker
-    grace: Grace
+    grace: GracePeriod
     metrics: WorkerMetrics
     models: WarmModels
 
-    def runner(self, work: Work | None = None, device: str = "cpu", **settings: Any) -> Runner:
+    def runner(
+        self, work: Work | None = None, device: str = "cpu", kind: JobKind = JobKind.DENOISE, **settings: Any
+    ) -> Runner:
         """A runner; of denoise jobs unless it is given other work."""
         return Runner(
-            kind=JobKind.DENOISE,
+            kind=kind,
             owner="test:1",
-            work=work or DenoiseWork(self.store.blobs, self.models, Limits()),
+            work=work or DenoiseWork(self.store.blobs, self.models, Limits(), metrics=self.metrics),
             jobs=self.store.with_settings(**settings),
             blobs=self.store.blobs,
             broker=self.broker,
@@ -66,6 +68,7 @@ def bench(store: Store, redis_url: str) -> Iterator[Bench]:
     Redis.from_url(redis_url).flushall()
     broker = Broker(store.settings.model_copy(update={"redis_url": redis_url}))
     register_shipped(store.models, store.blobs)
-    models = WarmModels(store.models, store.blobs, "cpu", capacity=2)
-    yield Bench(store, broker, Grace(9), WorkerMetrics(), models)
+    metrics = WorkerMetrics()
+    models = WarmModels(store.models, store.blobs, "cpu", capacity=2, metrics=metrics)
+    yield Bench(store, broker, GracePeriod(9), metrics, models)
     broker.close()

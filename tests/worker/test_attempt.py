@@ -8,10 +8,10 @@ from collections.abc import Callable
 import pytest
 
 from store.job import Job, JobState, Progress
-from tests.stores import Store
+from tests.harness.stores import Store
 from worker.attempt import Attempt
 from worker.errors import Canceled, LeaseLost, ShuttingDown
-from worker.shutdown import Grace
+from worker.shutdown import GracePeriod
 
 HEARTBEAT = 0.02
 
@@ -19,7 +19,7 @@ HEARTBEAT = 0.02
 def test_the_lease_of_a_long_job_is_renewed(store: Store) -> None:
     jobs = store.with_settings(lease_seconds=1.5)
     job = _claimed(store)
-    with Attempt(jobs, job, HEARTBEAT, Grace(9)) as attempt:
+    with Attempt(jobs, job, HEARTBEAT, GracePeriod(9)) as attempt:
         time.sleep(2.0)
         attempt.check()
         assert jobs.requeue_expired() == []
@@ -28,7 +28,7 @@ def test_the_lease_of_a_long_job_is_renewed(store: Store) -> None:
 
 def test_progress_is_stored_with_an_event_when_it_changed(store: Store) -> None:
     job = _claimed(store)
-    with Attempt(store.jobs, job, HEARTBEAT, Grace(9)) as attempt:
+    with Attempt(store.jobs, job, HEARTBEAT, GracePeriod(9)) as attempt:
         attempt.on_tile(1, 4)
         _await(lambda: store.jobs.get(job.id).progress.done == 1)
         time.sleep(5 * HEARTBEAT)
@@ -39,14 +39,14 @@ def test_progress_is_stored_with_an_event_when_it_changed(store: Store) -> None:
 
 def test_a_short_job_costs_the_database_nothing(store: Store) -> None:
     job = _claimed(store)
-    with Attempt(store.jobs, job, 60.0, Grace(9)) as attempt:
+    with Attempt(store.jobs, job, 60.0, GracePeriod(9)) as attempt:
         attempt.on_tile(1, 1)
     assert store.jobs.get(job.id) == job
 
 
 def test_a_cancel_is_heard_at_the_next_tile(store: Store) -> None:
     job = _claimed(store)
-    with Attempt(store.jobs, job, HEARTBEAT, Grace(9)) as attempt:
+    with Attempt(store.jobs, job, HEARTBEAT, GracePeriod(9)) as attempt:
         attempt.on_tile(1, 4)
         store.jobs.request_cancel(job.id)
         _await_raise(attempt.check, Canceled)
@@ -54,7 +54,7 @@ def test_a_cancel_is_heard_at_the_next_tile(store: Store) -> None:
 
 def test_a_job_given_to_somebody_else_is_let_go(store: Store) -> None:
     job = _claimed(store)
-    with Attempt(store.jobs, job, HEARTBEAT, Grace(9)) as attempt:
+    with Attempt(store.jobs, job, HEARTBEAT, GracePeriod(9)) as attempt:
         store.jobs.hand_back("worker:1")
         assert _claimed(store, new=False).attempt == 2
         _await_raise(attempt.check, LeaseLost)
@@ -62,7 +62,7 @@ def test_a_job_given_to_somebody_else_is_let_go(store: Store) -> None:
 
 
 def test_a_stopping_worker_gives_its_job_some_time(store: Store) -> None:
-    grace = Grace(0.3)
+    grace = GracePeriod(0.3)
     with Attempt(store.jobs, _claimed(store), HEARTBEAT, grace) as attempt:
         grace.begin()
         attempt.check()

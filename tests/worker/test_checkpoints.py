@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from store.datasets import Datasets
-from tests.stores import Store
+from tests.harness.stores import Store
 from worker.checkpoints import Checkpoints
 from worker.leftovers import collect_unnamed, expire_datasets
 from worker.scratch import PREFIX, scratch_folder

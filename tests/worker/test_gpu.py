@@ -6,7 +6,7 @@ import pynvml
 import pytest
 from prometheus_client import CollectorRegistry
 
-from tests.worker.driver import driver
+from tests.harness.driver import driver
 from worker.gpu import GpuCollector
 
 

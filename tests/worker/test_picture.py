@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from worker import picture
+from worker.cut import Cut
 
 SIDE, TOP = picture.SIDE, picture.HEADER + picture.CAPTION
 
@@ -39,7 +40,9 @@ def pair(shape: tuple[int, ...], dtype: str) -> tuple[np.ndarray[Any, Any], np.n
 
 def drawn(*args: Any) -> np.ndarray[Any, Any]:
     """The picture as (H, W, 3)."""
-    image = Image.open(io.BytesIO(picture.draw(*args)))
+    noisy, denoised, report = args
+    cut = Cut.from_bytes(Cut.of(noisy, denoised).to_bytes())
+    image = Image.open(io.BytesIO(picture.draw(cut, report)))
     assert (image.format, image.mode, image.width) == ("PNG", "RGB", 1056)
     return np.asarray(image)
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DataError, OperationalError
 from store.blobs import attempt_key
 from store.errors import BlobStoreError
 from store.job import JobKind, JobState, Outcome
-from store.models import NewModel
+from store.model import NewModel
 from store.usage import Usage
 from tests.worker.conftest import Bench
 from worker.attempt import Attempt

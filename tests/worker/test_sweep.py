@@ -8,12 +8,13 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis
 
-from launch.checks import free_port
 from store.broker import Broker
 from store.job import JobKind, JobState, Outcome
-from tests.stores import Store, new_job
+from tests.harness.ports import free_port
+from tests.harness.stores import Store, new_job
+from worker.leftovers import collect_unnamed
 from worker.metrics import WorkerMetrics
-from worker.sweep import Sweep, collect_orphans
+from worker.sweep import Sweep
 
 DENOISE = JobKind.DENOISE
 
@@ -76,8 +77,8 @@ def test_orphans_are_collected_and_nothing_else(store: Store) -> None:
     orphan = new_job()
     for job_id in (known.id, orphan.id):
         store.blobs.put(f"jobs/{job_id}/input", b"x")
-    assert collect_orphans(store.jobs, store.blobs, older_seconds=3600) == 0
-    assert collect_orphans(store.jobs, store.blobs, older_seconds=-60) == 1
+    assert collect_unnamed(store.blobs, "jobs", store.jobs.known_keys, older_seconds=3600) == 0
+    assert collect_unnamed(store.blobs, "jobs", store.jobs.known_keys, older_seconds=-60) == 1
     assert [blob.key for blob in store.blobs.below("jobs")] == [f"jobs/{known.id}/input"]
 
 

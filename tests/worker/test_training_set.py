@@ -18,7 +18,7 @@ from images.archive import ArchiveLimits
 from images.limits import Limits
 from store.blobs import Blobs
 from store.training_file import TrainingFile
-from tests.worker.images_of import noisy, png
+from tests.harness.images_of import noisy, png
 from worker import training_set
 from worker.errors import Refused, Retriable
 from worker.training_set import Gathering, TrainingSet
@@ -40,6 +40,29 @@ def field(seed: int, side: int = 80, dtype: str = "uint8") -> NDArray[Any]:
 @pytest.fixture
 def blobs(tmp_path: Path) -> Blobs:
     return Blobs((tmp_path / "blobs").as_uri())
+
+
+def test_a_cancel_is_heard_between_the_files_of_an_archive(blobs: Blobs, tmp_path: Path) -> None:
+    class Canceled(Exception):
+        pass
+
+    heard: list[int] = []
+
+    def on_file(done: int) -> None:
+        heard.append(done)
+        if len(heard) == 3:
+            raise Canceled
+
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for number in range(9):
+            archive.writestr(f"{number}.png", png(field(number)))
+    blobs.put("a.zip", buffer.getvalue())
+    gathering = Gathering(blobs, tmp_path, LIMITS, ARCHIVES)
+    with pytest.raises(Canceled):
+        gathering.add_all([TrainingFile("a.zip", "a.zip", 9, 0, "", archive=True)], on_file)
+    gathering.close()
+    assert heard == [0, 0, 0]
 
 
 @pytest.fixture
@@ -113,9 +136,31 @@ def test_every_image_knows_its_file(gather: Callable[..., TrainingSet]) -> None:
     assert names == ["2.tif"] * 2 + ["3.tif"] * 3 + ["last.png"]
 
 
+def test_the_padding_of_mosaics_is_not_learned_from(gather: Callable[..., TrainingSet]) -> None:
+    rng = np.random.default_rng(6)
+    fields = [rng.poisson(300, (100, 90)).astype(np.uint16) for _ in range(5)]
+    padded = [np.pad(one, ((30, 90), (70, 20))) for one in fields]
+    found = gather({f"{n}.tif": tiff(one) for n, one in enumerate(padded)})
+    assert found.pixels == 5 * 100 * 90
+    for image, expected in zip(found.images, fields, strict=True):
+        np.testing.assert_array_equal(image, expected[None])
+
+
+def test_gaps_of_detectors_and_what_is_no_number_are_not_learned_from(gather: Callable[..., TrainingSet]) -> None:
+    rng = np.random.default_rng(6)
+    detector = rng.poisson(300, (160, 90)).astype(np.int32)
+    detector[80:90], detector[20, 30] = -1, -2
+    float_field = rng.normal(5, 1, (100, 120)).astype(np.float32)
+    float_field[:, :30], float_field[50, 60] = np.nan, np.inf
+    found = gather({"d.tif": tiff(detector), "f.tif": tiff(float_field)})
+    assert sorted(image.shape for image in found.images) == [(1, 70, 90), (1, 80, 90), (1, 100, 90)]
+    assert all(np.isfinite(image).all() and image.min() > 0 for image in found.images)
+    assert found.files == [0, 0, 1]
+
+
 def test_a_verdict_for_each_file_that_is_no_good(gather: Callable[..., TrainingSet]) -> None:
     nan = field(5, dtype="float32")
-    nan[:4] = np.nan
+    nan[:40] = np.nan
     found = gather(
         {
             "good.png": png(field(1)),
@@ -133,7 +178,7 @@ def test_a_verdict_for_each_file_that_is_no_good(gather: Callable[..., TrainingS
     said = reasons(found)
     expected = {
         "words.txt": "not an image", "cut.png": "", "tiny.png": "at least 64", "flat.png": "one value",
-        "again.png": "same pixels", "nan.tif": "not finite", "vast.png": "1,000,000", "heavy.tif": "2,000,000",
+        "again.png": "same pixels", "nan.tif": "measured throughout", "vast.png": "1,000,000", "heavy.tif": "2,000,000",
     }  # fmt: skip
     assert said.keys() == expected.keys()
     for name, word in expected.items():
@@ -190,3 +235,16 @@ def test_a_full_disk_is_seen_before_it_is_full(
     monkeypatch.setattr(training_set, "RESERVE_BYTES", 1 << 60)  # as if so much had to stay free
     with pytest.raises(Retriable, match="B2S_SCRATCH_DIR"):
         gather({"good.png": png(noisy(80, 80))})
+
+
+def test_files_of_a_time_lapse_and_pages_of_a_stack_are_series(gather: Callable[..., TrainingSet]) -> None:
+    rgb = {f"c{n}.tif": tiff(np.stack([field(n + 3 * c) for c in range(3)], -1)) for n in (2, 1, 3)}
+    found = gather(rgb)
+    assert found.series(3, said=False) == [[1, 0, 2]]
+    assert found.series(1, said=False) == [[3, 0, 6], [4, 1, 7], [5, 2, 8]]  # as its planes are numbered
+
+
+def test_pages_of_a_stack_follow_time_within_their_depth(gather: Callable[..., TrainingSet]) -> None:
+    stack = np.random.default_rng(0).integers(0, 250, (3, 2, 70, 70)).astype(np.uint8)
+    found = gather({"a.tif": tiff(stack, imagej=True, metadata={"axes": "TZYX"}), "b.tif": tiff(field(9, 70))})
+    assert found.series(1, said=False) == [[0, 2, 4], [1, 3, 5]]

@@ -1,17 +1,30 @@
 /** Where files are dropped: single ones, many, or folders with all that is below them. */
 
-/** Make `zone` take files; `onFiles` gets them, those of folders by their paths' order. */
+/** Make `zone` take files, unless a zone inside of it does; `onFiles` gets them, those of folders by their paths' order. */
 export function takeDrops(zone, onFiles, onError) {
+  const mark = zone === document.body ? "dropping" : "over";
+  const files = (event) => event.dataTransfer?.types.includes("Files") && !event.defaultPrevented;
   zone.addEventListener("dragover", (event) => {
-    event.preventDefault();
-    zone.classList.add("over");
+    zone.classList.toggle(mark, Boolean(files(event)));
+    if (files(event)) event.preventDefault();
   });
-  zone.addEventListener("dragleave", () => zone.classList.remove("over"));
+  zone.addEventListener("dragleave", (event) => zone.contains(event.relatedTarget) || zone.classList.remove(mark));
   zone.addEventListener("drop", (event) => {
+    zone.classList.remove(mark);
+    if (!files(event)) return;
     event.preventDefault();
-    zone.classList.remove("over");
     const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
     Promise.all(entries.map(filesOf)).then((found) => onFiles(found.flat())).catch(onError);
+  });
+}
+
+/** Take files that are pasted anywhere on the page. */
+export function takePastes(onFiles) {
+  document.addEventListener("paste", (event) => {
+    const found = [...event.clipboardData.files];
+    if (!found.length) return;
+    event.preventDefault();
+    onFiles(found);
   });
 }
 

@@ -11,6 +11,7 @@ import { saveWeights, showTuned } from "./tuned.js";
 
 const ARCHIVE = /\.(zip|tar|tgz|gz)$/i;
 const PHASES = { sending: "Send", queued: "Wait for a worker", validating: "Look at the files", training: "Train", evaluating: "Judge", publishing: "Publish" };
+const LOSSES = { arv: "adaptive re-visible", est: "of the noise estimate", risk: "Stein's, of the visible branch" };
 const sets = new Map(); // job id → the files that it was made of, to compare models on
 let chosen = [];
 let watched = new AbortController();
@@ -38,7 +39,7 @@ function choose(files) {
 }
 
 async function start() {
-  const options = { max_minutes: $("tune-minutes").value, name: $("tune-name").value, base_model: $("tune-base").value, max_steps: $("tune-most-steps").value };
+  const options = { max_minutes: $("tune-minutes").value, name: $("tune-name").value, base_model: $("tune-base").value, quality: $("tune-quality").disabled ? "" : $("tune-quality").value, max_steps: $("tune-most-steps").value, method: $("tune-method").value, frames: $("tune-frames").value, noise: $("tune-noise").value };
   const files = chosen;
   $("tune-start").disabled = true;
   watched.abort();
@@ -63,20 +64,22 @@ export async function watch(job) {
   const { signal } = (watched = new AbortController());
   blank();
   const curves = { loss: [], score: [], alpha: [], sigma: [] };
+  const parts = {}; // of the loss, by name
   let drawing = 0;
   const ended = await follow(job, (event) => {
     if (event.phase) phase(event.phase, event.total ? progress(event) : "", event.done, event.total);
     else if (event.state === "queued") phase("queued", "");
     for (const name of Object.keys(curves)) add(curves[name], event.done, event.detail?.[name]);
+    for (const [name, value] of Object.entries(event.detail?.loss_parts ?? {})) if (!(name in curves)) add((parts[name] ??= []), event.done, value);
     curves.base = event.detail?.base_score ?? curves.base;
     drawing ||= requestAnimationFrame(() => {
       drawing = 0;
-      if (!signal.aborted) draw(curves);
+      if (!signal.aborted) draw(curves, parts);
     });
   }, signal);
   if (!ended) return; // another one is watched now
   cancelAnimationFrame(drawing);
-  draw(curves);
+  draw(curves, parts);
   handlers.onJob();
   if (ended.state !== "succeeded") {
     stopped();
@@ -88,6 +91,7 @@ export async function watch(job) {
   if (!report) return;
   $("tune-weights").onclick = () => saveWeights(ended, report.model).catch(handlers.onError);
   $("tune-use").onclick = () => handlers.onModel(report.model);
+  $("tune-use").textContent = report.promoted ? "Use this model" : "Use it though it is not promoted";
   $("tune-result").hidden = false;
   await handlers.onModels();
   if (signal.aborted) return;
@@ -132,7 +136,8 @@ function stopped() {
 
 function progress({ done, total, unit, detail }) {
   const left = detail?.seconds_left;
-  return [`${done} of ${total} ${unit}s`, left > 90 ? `${Math.round(left / 60)} min left` : left > 0 ? `${Math.ceil(left)} s left` : ""].filter(Boolean).join(", ");
+  const way = detail?.method && `${detail.trying ? "trying " : ""}${detail.method}`;
+  return [way, `${done} of ${total} ${unit}s`, left > 90 ? `${Math.round(left / 60)} min left` : left > 0 ? `${Math.ceil(left)} s left` : ""].filter(Boolean).join(", ");
 }
 
 /** A point of a curve; an attempt that went on from a checkpoint takes back what the dead one drew beyond it. */
@@ -142,7 +147,7 @@ function add(points, step, value) {
   points.push([step, value]);
 }
 
-function draw({ loss, score, alpha, sigma, base }) {
+function draw({ loss, score, alpha, sigma, base }, { lambda, ...losses }) {
   const charts = [];
   const last = (points) => short(points.at(-1)[1]);
   if (score.length) {
@@ -150,11 +155,15 @@ function draw({ loss, score, alpha, sigma, base }) {
     const level = base === undefined ? [] : [{ name: "base model", kind: "dashed", points: [[0, base], [end, base]] }];
     const points = base === undefined ? score : [[0, base], ...score];
     charts.push(chart({
-      title: "Held-out score", upward: "dB, estimated; higher is better", across: "step", series: [{ name: "new model", kind: "line", points }, ...level],
+      title: "Held-out score", upward: "dB on the crops that choose the step; the verdict is of others", across: "step", series: [{ name: "new model", kind: "line", points }, ...level],
       summary: `Held-out score by step, now ${last(score)} dB${base === undefined ? "" : `, the base model's is ${short(base)} dB`}`,
     }));
   }
   if (loss.length > 1) charts.push(chart({ title: "Loss", upward: "lower is better", across: "step", series: [{ name: "loss", kind: "line", points: loss }], summary: `Loss by step, now ${last(loss)}` }));
+  for (const [name, points] of Object.entries(losses)) if (points.length > 1 && lambda) charts.push(chart({
+    title: `Loss L_${name}`, upward: LOSSES[name] ?? "", across: "step", series: [{ name, kind: "line", points }], summary: `Loss L_${name} by step, now ${last(points)}`,
+  }));
+  if (lambda?.length > 1) charts.push(chart({ title: "Visibility λ", upward: "weight of the visible branch", across: "step", fromZero: true, series: [{ name: `λ ${last(lambda)}`, kind: "line", points: lambda }], summary: `Visibility by step, now ${last(lambda)}` }));
   if (alpha.length > 1 && sigma.length > 1) charts.push(chart({
     title: "Noise found", upward: "normalised", across: "step", fromZero: true, series: [{ name: `α̂ ${last(alpha)}`, kind: "line", points: alpha }, { name: `σ̂ ${last(sigma)}`, kind: "dashed", points: sigma }],
     summary: `Estimated noise by step: alpha ${last(alpha)}, sigma ${last(sigma)}`,

@@ -1,24 +1,27 @@
 /** The page: wires the form, the viewer, the job list and the key dialog together. */
 
 import * as api from "./api.js";
-import { takeDrops, visible } from "./drop.js";
-import { $, element, short } from "./elements.js";
+import { MOST_SIDE, drawn } from "./drawn.js";
+import { takeDrops, takePastes, visible } from "./drop.js";
+import { $, element } from "./elements.js";
 import * as finetune from "./finetune.js";
 import * as jobs from "./jobs.js";
-import { cropped, pasted, readRaster } from "./raster.js";
+import * as models from "./models.js";
+import * as panel from "./panel.js";
+import { pasted, readRaster } from "./raster.js";
 import { showReport } from "./report.js";
 import { Unreadable } from "./unreadable.js";
 import { Viewer } from "./viewer.js";
 
 const SIDE_OF_PREVIEW = 512;
-const PREVIEW_PAUSE = 300;
+const PAGE_PAUSE = 300; // milliseconds that a page is looked at before it is drawn
 const viewer = new Viewer($("canvas"));
 const uploads = new Map(); // job id → the file it was made of; the service gives no upload back
-let shown = null; // of the image in the viewer: { file, before, whole, left, top }, the last two where it is a part of the file
+let shown = null; // of the image in the viewer: { job, file, before, whole, taken }: taken where the service drew it
 let download = "";
-let drawn = "";
 let turn = 0; // of what was opened last: what comes late for another one is not shown
 let previews = 0;
+let leaves = 0;
 
 const say = (text) => ($("status").textContent = text);
 
@@ -35,7 +38,8 @@ function complain(error) {
 const refresh = () => jobs.refresh().catch(complain);
 
 function options() {
-  return { model: $("model").value, strength: $("strength").value, output_format: $("format").value };
+  const given = { quality: qualityOf("quality"), output_format: $("format").value, output_dtype: $("dtype").value, mosaic: $("mosaic").value, lines: $("lines").value };
+  return { model: $("model").value, strength: $("strength").value, ...given };
 }
 
 /** Send one file, follow its job, and return it ended; null if it failed and that was said. Tells how it goes while it is `wanted`; throws where a key is missing. */
@@ -46,7 +50,8 @@ async function run(file, extra = {}, wanted = () => true) {
   try {
     job = await api.denoise(file, { ...options(), ...extra });
     uploads.set(job.id, file);
-    jobs.named(job, extra.roi ? `preview of ${file.name}` : file.name);
+    jobs.named(job, file.name);
+    if (extra.roi) jobs.leaveOut(job);
     refresh();
     job = await api.ended(job, ({ state, progress }) =>
       tell(`${file.name}: ${state}${progress.total ? `, ${progress.done} of ${progress.total} ${progress.unit}s` : ""}`));
@@ -84,39 +89,45 @@ async function open(job) {
     return;
   }
   const mine = ++turn;
+  history.replaceState(null, "", `?job=${job.id}`);
   try {
     const file = uploads.get(job.id);
     const result = await (await api.request(job.links.result)).blob();
     const found = await rasters(job, file, result);
     if (mine !== turn) return;
-    $("viewer-section").hidden = false;
     $("report").replaceChildren();
     look(job, file, found);
     offer(job, file, result);
+    blend();
+    $("viewer-title").scrollIntoView({ block: "start" });
     if (job.links.report) {
       const numbers = await api.json(job.links.report);
       if (mine !== turn) return;
       showReport($("report"), numbers);
     }
-    say(file ? `${file.name} is done.` : "The result is open; the upload is not at hand, so there is no before.");
+    const words = found.taken ? "The result is open." : "The result is open; its upload cannot be drawn, so there is no before.";
+    say(file ? `${file.name} is done.` : `${words} ${jobs.nameOf(job)}`);
   } catch (error) {
     if (mine === turn) complain(error);
   }
 }
 
-/** What a result is shown with: { before, after, left, top }, or { reason, picture } where browsers cannot show it. */
+/** Show a job of the list or of the address: the slider tells its strength. */
+function revisit(job) {
+  $("strength").value = job.options?.strength ?? 1;
+  return open(job);
+}
+
+/** What a result is shown with: { before, after }; where browsers cannot show it, or the upload is not at hand, also { reason, taken }, drawn by the service. */
 async function rasters(job, file, result) {
   try {
-    const after = await readRaster(result);
-    if (!file) return { before: after, after: null, left: 0, top: 0 };
-    const before = await readRaster(file);
-    if (!job.options?.roi) return { before, after, left: 0, top: 0 };
-    const [left, top, width, height] = job.options.roi.split(",").map(Number);
-    return { before: cropped(before, left, top, width, height), after, left, top };
+    if (!file) return { ...(await drawn(job)), reason: "The upload is no longer on this page." };
+    const [before, after] = await Promise.all([readRaster(file), readRaster(result)]);
+    return { before, after };
   } catch (error) {
+    if (!file && error instanceof api.Problem) return { before: await readRaster(result), after: null };
     if (!(error instanceof Unreadable)) throw error;
-    const picture = job.links.report_picture ? await (await api.request(job.links.report_picture)).blob() : null;
-    return { reason: error.message, picture };
+    return { ...(await drawn(job)), reason: error.message };
   }
 }
 
@@ -125,81 +136,100 @@ function offer(job, file, result) {
   download = URL.createObjectURL(result);
   const ending = `-denoised${job.options?.roi ? "-part" : ""}${job.result.extension}`;
   $("download").href = download;
-  $("download").download = file ? file.name.replace(/(\.[^.]*)?$/, ending) : `${job.id}${job.result.extension}`;
+  $("download").download = (file?.name ?? job.input?.name ?? job.id).replace(/(\.[^.]*)?$/, ending);
 }
 
-function look(job, file, { before, after, left, top, reason, picture }) {
-  URL.revokeObjectURL(drawn);
-  $("canvas").hidden = Boolean(reason);
+function look(job, file, { before, after, taken = null, reason = "" }) {
+  document.body.classList.add("open");
+  for (const id of ["viewer-section", "look", "preview", "apply"]) $(id).hidden = false;
   $("unshown").hidden = !reason;
-  $("picture").hidden = !picture;
-  $("preview").disabled = $("apply").disabled = Boolean(reason) || !file;
-  if (reason) {
-    shown = null;
-    $("unshown").textContent = `${reason} ${picture ? "The report's picture shows its middle; download" : "Download"} the result to see it whole.`;
-    if (picture) $("picture").src = drawn = URL.createObjectURL(picture);
-    return;
-  }
-  const same = ["width", "height"].every((side) => shown?.before[side] === before[side]) && shown.left === left && shown.top === top;
+  $("unshown").textContent = reason && `${reason} This is the service's picture of it: 8 bits, at most ${MOST_SIDE} pixels a side. The download is the whole result.`;
+  $("preview").disabled = Boolean(taken) || !file;
+  $("apply").disabled = !file;
+  const same = ["width", "height"].every((side) => shown?.before[side] === before[side]);
   const again = file !== undefined && shown?.file === file && same;
-  shown = { file, before, whole: after, left, top };
-  viewer.show(before, after, again);
-  $("canvas").setAttribute("aria-label", `${file?.name ?? job.id}, ${viewer.size.join(" × ")} pixels, before on the left and after on the right`);
-  if (!again) controls(before);
+  shown = { job, file, before, whole: after, taken };
+  viewer.share = share();
+  viewer.show(before, after, again, taken);
+  $("canvas").setAttribute("aria-label", `${file?.name ?? jobs.nameOf(job)}, ${viewer.size.join(" × ")} pixels, before on the left and after on the right`);
+  if (!again || taken) panel.settle(pagesOf(shown), before.integer);
 }
 
-/** Sliders for the image now in the viewer. */
-function controls(before) {
-  for (const name of ["low", "high"]) {
-    $(name).min = viewer.least;
-    $(name).max = viewer.most;
-    $(name).step = before.integer ? 1 : (viewer.most - viewer.least) / 1000;
-    $(name).value = viewer[name];
-    $(`${name}-shown`).textContent = short($(name).value);
-  }
-  $("page-label").hidden = before.pages.length < 2;
-  $("page").max = before.pages.length - 1;
-  $("page").value = 0;
-  $("page-shown").textContent = `1 of ${before.pages.length}`;
+/** Strength that the image in the viewer was denoised with. */
+const madeAt = () => Number(shown?.job.options?.strength ?? 1);
+
+/** Of what was taken out, the share that the slider asks for: strength is a linear blend of before and after. */
+const share = () => (shown?.file && madeAt() > 0 ? Number($("strength").value) / madeAt() : 1);
+
+/** Show the strength of the slider at once; the download is made by the service when it is asked for. */
+function blend() {
+  $("strength-shown").textContent = Number($("strength").value).toFixed(2);
+  if (!shown) return;
+  viewer.set({ share: share() });
+  $("download").textContent = share() === 1 ? "Download the result" : `Download at strength ${$("strength").value}`;
 }
 
-/** Denoise the part in view at the strength of the slider, and lay it over the result. */
+/** The result at the strength of the slider, by the settings that made the image in the viewer; then it is saved. */
+async function saveAtStrength() {
+  const { file, job } = shown;
+  const asked = ["model", "quality", "output_format", "output_dtype", "mosaic", "lines"].map((name) => [name, job.options[name] ?? ""]);
+  const made = await run(file, { ...Object.fromEntries(asked), strength: $("strength").value });
+  if (!made) return;
+  await open(made);
+  if (shown.job === made) $("download").click();
+}
+
+/** How many pages there are to choose from; a drawn one is asked for when it is chosen. */
+const pagesOf = ({ job, before, taken }) => (taken ? job.input.frames : before.pages.length);
+
+/** Have another page drawn, and show it unless something else was asked for since. */
+async function turnTo(page) {
+  const { job } = shown;
+  const mine = ++leaves;
+  const found = await drawn(job, page);
+  if (mine !== leaves || shown.job !== job) return;
+  shown = { ...shown, ...found, whole: found.after };
+  viewer.show(found.before, found.after, true, found.taken);
+  panel.count();
+}
+
+/** Denoise the part in view by the settings of the panel, and lay it over the result. Its job leaves nothing in the list. */
 async function preview() {
-  if (!shown?.file) return;
+  if (!shown?.file || shown.taken) return;
   $("error").hidden = true;
   const [start, mine] = [shown, ++previews];
   const wanted = () => shown === start && mine === previews;
-  const { file, before, whole, left, top } = start;
-  const strength = $("strength").value;
+  const { file, before, whole } = start;
   const part = viewer.inView();
   const side = (name, start) => {
     const size = Math.min(part[name], SIDE_OF_PREVIEW);
     return [part[start] + Math.floor((part[name] - size) / 2), size];
   };
   const [[x, width], [y, height]] = [side("width", "x"), side("height", "y")];
-  const job = await run(file, { roi: [left + x, top + y, width, height].join(","), strength, output_format: "", report: "false" }, wanted);
+  const job = await run(file, { roi: [x, y, width, height].join(","), strength: madeAt(), output_format: "", report: "false" }, wanted);
   if (!job || !wanted()) return;
   const crop = await readRaster(await (await api.request(job.links.result)).blob());
+  api.request(job.links.self, { method: "DELETE", quiet: true }).catch(() => {}); // it expires by itself
   if (!wanted()) return;
   viewer.show(before, pasted(whole, crop, x, y), true);
-  say(`Preview of ${width} × ${height} pixels at strength ${strength}; the download is still the whole image as it was.`);
+  say(`Preview of ${width} × ${height} pixels by these settings; the download is still the whole image as it was.`);
+}
+
+/** A model that is named has its own quality: nothing is asked of the server then. */
+const qualityOf = (id) => ($(id).disabled ? "" : $(id).value);
+
+function settleQualities() {
+  $("quality").disabled = $("model").value !== "";
+  $("tune-quality").disabled = !["", "none"].includes($("tune-base").value);
 }
 
 async function listModels() {
-  const { models } = await api.json(`${api.base}/models?limit=200`);
-  const choices = () => [["", "the one that fits"], ...models.map(({ id, name, channels }) => [id, `${name} (${channels === 3 ? "RGB" : "gray"})`])];
-  const fill = (list, ...more) => {
-    const chosen = list.value;
-    list.replaceChildren(...choices().concat(more).map(([value, text]) => element("option", { value }, text)));
-    list.value = chosen;
-    if (list.selectedIndex < 0) list.value = ""; // what was chosen is gone
-  };
-  fill($("model"));
-  fill($("tune-base"), ["none", "nothing: from scratch"]);
+  await models.list(() => listModels().catch(complain), complain);
+  settleQualities();
 }
 
 function askForKey(reason) {
-  if (reason) $("key-reason").textContent = `${reason} It is kept until you close this tab.`;
+  $("key-reason").textContent = `${reason || "A key says whose the jobs are; where the service is open, none is needed."} It is kept until you close this tab.`;
   const dialog = $("key-dialog");
   dialog.returnValue = "";
   if (!dialog.open) dialog.showModal();
@@ -216,25 +246,25 @@ function listen() {
     send(name === "folder" ? visible([...event.target.files]) : [...event.target.files]);
     event.target.value = "";
   });
-  takeDrops($("drop"), send, complain);
-  let pause;
-  $("strength").addEventListener("input", () => {
-    $("strength-shown").textContent = Number($("strength").value).toFixed(2);
-    clearTimeout(pause);
-    pause = setTimeout(() => preview().catch(complain), PREVIEW_PAUSE);
+  takeDrops(document.body, send, complain);
+  takePastes(send);
+  $("example").addEventListener("click", () => example().catch(complain));
+  $("strength").addEventListener("input", blend);
+  $("download").addEventListener("click", (event) => {
+    if (share() === 1) return;
+    event.preventDefault();
+    saveAtStrength().catch(complain);
   });
-  $("split").addEventListener("input", () => viewer.set({ split: Number($("split").value) }));
-  for (const choice of document.querySelectorAll("[name=view]")) choice.addEventListener("change", () => viewer.set({ view: choice.value }));
-  for (const name of ["low", "high"]) $(name).addEventListener("input", () => {
-    $(`${name}-shown`).textContent = short($(name).value);
-    viewer.set({ [name]: Number($(name).value) });
-  });
-  $("page").addEventListener("input", () => {
-    $("page-shown").textContent = `${Number($("page").value) + 1} of ${shown.before.pages.length}`;
-    viewer.set({ page: Number($("page").value) });
+  let leafing;
+  panel.listen(viewer, (page) => {
+    clearTimeout(leafing);
+    if (shown.taken) leafing = setTimeout(() => turnTo(page).catch(complain), PAGE_PAUSE);
+    else viewer.set({ page });
+    panel.turned(page, pagesOf(shown));
   });
   $("preview").addEventListener("click", () => preview().catch(complain));
   $("apply").addEventListener("click", () => shown?.file && send([shown.file]));
+  for (const id of ["model", "tune-base"]) $(id).addEventListener("change", settleQualities);
   $("denoise-form").addEventListener("submit", (event) => event.preventDefault());
   $("key-open").addEventListener("click", async () => (await askForKey("")) && start());
   finetune.listen({
@@ -243,13 +273,30 @@ function listen() {
     onModels: listModels,
     onModel: (id) => {
       $("model").value = id;
+      settleQualities();
       $("model").focus();
       say("The new model is chosen: drop an image.");
     },
   });
 }
 
-const start = () => Promise.all([listModels(), jobs.refresh()]).catch(complain);
+/** Open the job that the address names, once it has ended. */
+async function linked() {
+  const id = new URLSearchParams(location.search).get("job");
+  if (!id || shown) return;
+  const job = await api.json(`${api.base}/jobs/${encodeURIComponent(id)}`);
+  if (job.kind === "finetune") return revisit(job);
+  const done = await api.ended(job, ({ state }) => say(`${jobs.nameOf(job)}: ${state}`));
+  if (done.state === "succeeded") return revisit(done);
+  throw new api.Problem(422, { title: `${jobs.nameOf(done)} was not denoised`, detail: done.error?.detail ?? `The job was ${done.state}.` });
+}
+
+async function example() {
+  const picture = await fetch($("intro").querySelector("img").src);
+  await send([new File([await picture.blob()], "example.png", { type: "image/png" })]);
+}
+
+const start = () => Promise.all([listModels(), jobs.refresh(), linked()]).catch(complain);
 
 let waiting = "";
 api.onWait((seconds, problem) => {
@@ -257,6 +304,6 @@ api.onWait((seconds, problem) => {
   else if ($("status").textContent === waiting) say("");
 });
 api.onKeyNeeded(askForKey);
-jobs.listen(open, complain);
+jobs.listen(revisit, complain);
 listen();
 start();

@@ -29,11 +29,15 @@ export async function showTuned(job, signal) {
 
 const decibels = (value) => `${Number(value).toFixed(2)} dB`;
 
-function numbers({ scores, noise, set, base_model: base, from_scratch: scratch }) {
+function numbers({ frames, scores, noise, set, base_model: base, from_scratch: scratch, learning }) {
+  const trials = (learning?.tried ?? []).map(({ method, score }) => `${method} ${decibels(score)}`).join(", ");
   const rows = [
     ["Held-out images, estimated", `${decibels(scores.base)} by the base, ${decibels(scores.finetuned)} by the new model`, "without clean images; higher is better"],
     ["Gain", `${scores.gain_db >= 0 ? "+" : ""}${decibels(scores.gain_db)}`, `${short(scores.standard_errors)} standard errors; counts from 2 on and 0.05 dB`],
+    ...(learning ? [["Method", learning.used, trials ? `the best of a trial: ${trials}` : learning.asked === "auto" ? "chosen by the service" : "as asked"]] : []),
+    ...(noise.said ? [["Kind of noise", noise.shape.treated_as === "correlated" ? "shared by neighbours" : "independent", noise.said]] : []),
     ["Noise of the set", `α ${short(noise.alpha)}, σ ${short(noise.sigma)}`, noise.black ? `above a black level of ${short(noise.black)}; normalised` : "normalised"],
+    ...(frames?.sentence ? [["Frames", frames.seen > 1 ? `sees ${frames.seen} at once` : frames.pairs ? "learned from each other" : "each by itself", frames.sentence]] : []),
     ["Learned from", `${set.kept} files, ${short(set.pixels / 1e6)} megapixels`, `${scratch ? "from scratch, against" : "from"} ${base}`],
   ];
   return element("table", {}, element("tbody", {}, ...rows.map(([name, value, meaning]) =>

@@ -1,2 +1,2 @@
-/** What a browser and this page together cannot show; the report's picture stands in. */
+/** What a browser and this page together cannot show; pictures that the service draws stand in. */
 export class Unreadable extends Error {}

@@ -1,10 +1,13 @@
-/** Two rasters of one size on a canvas, split by a slider; zoom and pan in sync since both are drawn by one transform. */
+/** Two rasters of one size on a canvas, split by a divider; zoom and pan in sync since both are drawn by one transform. */
 
+import { listen } from "./gestures.js";
 import { turn } from "./orientation.js";
 import { alike } from "./raster.js";
+import { blended, range, residual, stretched } from "./tones.js";
 
-const SAMPLED = 200_000;
-const SLOWEST_SCALE = 64;
+const MOST_SCALE = 64;
+const LEAST_SCALE = 0.01;
+const CONTRAST_TAIL = 0.002; // of each end that auto-contrast lets clip
 
 export class Viewer {
   constructor(canvas) {
@@ -12,33 +15,53 @@ export class Viewer {
     this.view = "split";
     this.split = 0.5;
     this.page = 0;
-    this.#listen();
-    new ResizeObserver(() => this.draw()).observe(canvas);
+    this.share = 1; // of what was taken out that stays out
+    this.gain = 1; // of the residual
+    this.flipped = false;
+    this.onMove = () => {}; // zoom, pan or divider have changed
+    this.onPoint = () => {}; // hears { x, y, before, after } of the pixel under the cursor, or null
+    listen(this);
+    new ResizeObserver(() => this.#resized()).observe(canvas);
   }
 
-  /** Show `before` and `after` (or null while there is none yet); `keep` leaves zoom, page and window as they are. */
-  show(before, after, keep = false) {
+  /** Show `before` and `after` (or null while there is none yet); `keep` leaves zoom, page and window as they are. `taken` is what was taken out, where that was drawn elsewhere. */
+  show(before, after, keep = false, taken = null) {
+    this.taken = taken;
     [this.before, this.after] = after ? alike(before, after) : [before, null];
     if (!keep) {
       this.page = 0;
-      [this.least, this.most] = range(before, 0);
-      [this.low, this.high] = before.pages[0] instanceof Uint8Array ? [0, 255] : range(before, 0.002);
-      [this.least, this.most] = [Math.min(this.least, this.low), Math.max(this.most, this.high)];
-      this.#fit();
+      const eight = before.pages[0] instanceof Uint8Array;
+      [this.low, this.high] = eight ? [0, 255] : range(before, CONTRAST_TAIL);
+      const [least, most] = eight ? [0, 255] : range(before, 0);
+      [this.least, this.most] = [Math.min(least, this.low), Math.max(most, this.high)];
+      this.#place();
     }
     this.#paint();
+    this.onMove();
   }
 
   set(values) {
     Object.assign(this, values);
+    if (!this.before) return;
     if ("split" in values) this.draw();
     else this.#paint();
+  }
+
+  /** Black and white where the page's own darkest and brightest values are, a fifth of a percent at each end aside. */
+  contrast() {
+    const [low, high] = range(this.before, CONTRAST_TAIL, this.page);
+    this.set({ low, high });
   }
 
   /** Width and height of the image as it is seen. */
   get size() {
     const { width, height, orientation = 1 } = this.before;
     return orientation < 5 ? [width, height] : [height, width];
+  }
+
+  /** Where the divider is, in pixels from the left; null where there is none. */
+  get edge() {
+    return this.view === "split" && this.after && !this.flipped ? this.split * this.canvas.getBoundingClientRect().width : null;
   }
 
   /** The part of the image in view, in whole pixels as stored: {x, y, width, height}. */
@@ -49,10 +72,67 @@ export class Viewer {
     const [x, y] = [clamp(-this.left / this.scale, across - 1), clamp(-this.top / this.scale, down - 1)];
     const right = Math.max(x + 1, clamp((width - this.left) / this.scale, across));
     const bottom = Math.max(y + 1, clamp((height - this.top) / this.scale, down));
-    const back = new DOMMatrix(turn(this.before.orientation ?? 1, this.before.width, this.before.height)).inverse();
-    const [from, to] = [back.transformPoint({ x, y }), back.transformPoint({ x: right, y: bottom })];
+    const [from, to] = [this.#stored({ x, y }), this.#stored({ x: right, y: bottom })];
     const [left, top] = [Math.round(Math.min(from.x, to.x)), Math.round(Math.min(from.y, to.y))];
     return { x: left, y: top, width: Math.round(Math.abs(to.x - from.x)), height: Math.round(Math.abs(to.y - from.y)) };
+  }
+
+  /** Tell of the pixel under a place of the canvas; null is none. */
+  point(place) {
+    if (!this.before) return;
+    const [across, down] = this.size;
+    const seen = place && { x: (place.x - this.left) / this.scale, y: (place.y - this.top) / this.scale };
+    if (!seen || seen.x < 0 || seen.y < 0 || seen.x >= across || seen.y >= down) return this.onPoint(null);
+    const stored = this.#stored({ x: Math.floor(seen.x) + 0.5, y: Math.floor(seen.y) + 0.5 });
+    const [x, y] = [Math.floor(stored.x), Math.floor(stored.y)];
+    this.onPoint({ x, y, before: this.#values(this.before, x, y), after: this.#shown && this.#values(this.#shown, x, y) });
+  }
+
+  pan(across, down) {
+    if (!this.before) return;
+    [this.left, this.top] = [this.left + across, this.top + down];
+    this.#moved();
+  }
+
+  /** Whether a zoom by `factor` changes anything: not out beyond the whole image, nor in beyond the most. */
+  zooms(factor) {
+    return Boolean(this.before) && (factor > 1 ? this.scale < MOST_SCALE : this.scale > Math.min(1, this.#whole) * 1.001);
+  }
+
+  zoom(factor, x, y) {
+    if (!this.before) return;
+    const scale = Math.max(LEAST_SCALE, Math.min(MOST_SCALE, this.scale * factor));
+    this.left = x - ((x - this.left) * scale) / this.scale;
+    this.top = y - ((y - this.top) * scale) / this.scale;
+    this.scale = scale;
+    this.#moved();
+  }
+
+  /** The whole image, or one pixel to one around a place: whichever it is not. */
+  toggle(x, y) {
+    if (!this.before) return;
+    if (Math.abs(this.scale / this.#whole - 1) < 0.01) this.zoom((this.#whole < 1 ? 1 : 2 * this.#whole) / this.scale, x, y);
+    else this.fit();
+  }
+
+  fit() {
+    if (!this.before) return;
+    this.#place();
+    this.#moved();
+  }
+
+  divide(x) {
+    if (this.edge === null) return;
+    this.split = Math.max(0, Math.min(1, x / this.canvas.getBoundingClientRect().width));
+    this.#moved();
+  }
+
+  /** Show nothing but before while `on`. */
+  flip(on) {
+    if (this.flipped === on || !this.before) return;
+    this.flipped = on;
+    this.#paint();
+    this.onMove();
   }
 
   draw() {
@@ -65,7 +145,7 @@ export class Viewer {
     const context = canvas.getContext("2d");
     context.imageSmoothingEnabled = this.scale < 1;
     const [left, right] = this.pictures;
-    const edge = this.view === "split" && right ? this.split * canvas.width : canvas.width;
+    const edge = this.edge !== null && right ? this.split * canvas.width : canvas.width;
     this.#draw(context, left, 0, edge, ratio);
     if (edge >= canvas.width) return;
     this.#draw(context, right, edge, canvas.width, ratio);
@@ -85,10 +165,20 @@ export class Viewer {
     context.restore();
   }
 
+  /** After at the strength that is looked at, or null where there is none of this size. */
+  get #shown() {
+    const { before, after, share } = this;
+    if (!after || after.width !== before.width || after.height !== before.height) return null;
+    if (this.blend?.after !== after || this.blend.share !== share) this.blend = { after, share, made: blended(before, after, share) };
+    return this.blend.made;
+  }
+
   #paint() {
-    const { before, after, page, low, high } = this;
-    const shown = after && after.width === before.width && after.height === before.height ? after : null;
-    const stored = this.view === "residual" && shown ? [residual(before, shown, page)] : [before, ...(shown ? [shown] : [])].map((raster) => stretched(raster, page, low, high));
+    const { before, page, low, high, gain } = this;
+    const shown = this.#shown;
+    const taken = () => (this.taken ? stretched(this.taken, 0, 128 - 128 / (gain * this.share || 1e-9), 128 + 127 / (gain * this.share || 1e-9)) : residual(before, shown, page, gain * this.share));
+    const both = () => [before, ...(shown ? [shown] : [])].map((raster) => stretched(raster, page, low, high));
+    const stored = this.flipped ? [stretched(before, page, low, high)] : this.view === "residual" && shown ? [taken()] : both();
     this.pictures = stored.map((picture) => this.#turned(picture));
     this.draw();
   }
@@ -103,103 +193,44 @@ export class Viewer {
     return seen;
   }
 
-  #fit() {
+  /** A place as seen, as it is stored. */
+  #stored(place) {
+    return new DOMMatrix(turn(this.before.orientation ?? 1, this.before.width, this.before.height)).inverse().transformPoint(place);
+  }
+
+  #values({ width, channels, pages }, x, y) {
+    const from = (y * width + x) * channels;
+    return [...pages[Math.min(this.page, pages.length - 1)].subarray(from, from + channels)];
+  }
+
+  /** The scale at which the whole image is in view. */
+  get #whole() {
     const box = this.canvas.getBoundingClientRect();
     const [width, height] = this.size;
-    this.scale = Math.min(box.width / width, box.height / height) || 1;
+    return Math.min(box.width / width, box.height / height) || 1;
+  }
+
+  #place() {
+    const box = this.canvas.getBoundingClientRect();
+    const [width, height] = this.size;
+    this.scale = this.#whole;
     this.left = (box.width - width * this.scale) / 2;
     this.top = (box.height - height * this.scale) / 2;
+    this.fitted = true;
+    this.canvas.style.touchAction = "pan-y"; // the whole image has nowhere to go: one finger scrolls the page
   }
 
-  #zoom(factor, x, y) {
-    const scale = Math.max(0.01, Math.min(SLOWEST_SCALE, this.scale * factor));
-    this.left = x - ((x - this.left) * scale) / this.scale;
-    this.top = y - ((y - this.top) * scale) / this.scale;
-    this.scale = scale;
+  #moved() {
+    this.fitted = Math.abs(this.scale / this.#whole - 1) < 0.001;
+    this.canvas.style.touchAction = this.fitted ? "pan-y" : "none";
     this.draw();
+    this.onMove();
   }
 
-  #listen() {
-    const { canvas } = this;
-    let held = null;
-    canvas.addEventListener("pointerdown", (event) => {
-      held = [event.clientX - this.left, event.clientY - this.top];
-      canvas.setPointerCapture(event.pointerId);
-    });
-    canvas.addEventListener("pointermove", (event) => {
-      if (!held) return;
-      [this.left, this.top] = [event.clientX - held[0], event.clientY - held[1]];
-      this.draw();
-    });
-    for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => (held = null));
-    canvas.addEventListener("wheel", (event) => {
-      event.preventDefault();
-      this.#zoom(Math.exp(-event.deltaY / 400), event.offsetX, event.offsetY);
-    }, { passive: false });
-    canvas.addEventListener("keydown", (event) => this.#key(event));
-  }
-
-  #key(event) {
-    const box = this.canvas.getBoundingClientRect();
-    const middle = [box.width / 2, box.height / 2];
-    const step = 40;
-    const actions = {
-      "+": () => this.#zoom(1.25, ...middle), "=": () => this.#zoom(1.25, ...middle), "-": () => this.#zoom(0.8, ...middle),
-      0: () => this.#fit(), 1: () => this.#zoom(1 / this.scale, ...middle),
-      ArrowLeft: () => (this.left += step), ArrowRight: () => (this.left -= step),
-      ArrowUp: () => (this.top += step), ArrowDown: () => (this.top -= step),
-    };
-    if (!actions[event.key] || event.ctrlKey || event.metaKey) return;
-    event.preventDefault();
-    actions[event.key]();
+  #resized() {
+    if (!this.before) return;
+    if (this.fitted) this.#place();
     this.draw();
+    this.onMove();
   }
-}
-
-/** Values at the `tail` and 1 − `tail` quantile of a sample of the first page, of whole pixels so that every channel counts. */
-function range({ channels, pages: [values] }, tail) {
-  const step = Math.floor(values.length / SAMPLED) | 1;
-  const length = Math.ceil(values.length / channels / step) * channels;
-  const value = (_, i) => values[Math.floor(i / channels) * step * channels + (i % channels)];
-  const sample = Float64Array.from({ length }, value).filter(Number.isFinite).sort();
-  const at = (share) => sample[Math.round(share * (sample.length - 1))] ?? 0;
-  const [low, high] = [at(tail), at(1 - tail)];
-  return high > low ? [low, high] : [low, low + 1];
-}
-
-function stretched({ width, height, channels, pages }, page, low, high) {
-  const values = pages[Math.min(page, pages.length - 1)];
-  const gain = 255 / (high - low || 1);
-  return filled(width, height, (pixels) => {
-    const colour = channels >= 3;
-    for (let at = 0, from = 0; at < pixels.length; at += 4, from += channels) {
-      pixels[at] = (values[from] - low) * gain;
-      pixels[at + 1] = colour ? (values[from + 1] - low) * gain : pixels[at];
-      pixels[at + 2] = colour ? (values[from + 2] - low) * gain : pixels[at];
-    }
-  });
-}
-
-/** before − after, grey is zero, black and white are four standard deviations. */
-function residual(before, after, page) {
-  const [a, b] = [before.pages[page], after.pages[Math.min(page, after.pages.length - 1)]];
-  let squares = 0;
-  for (let i = 0; i < a.length; i += 7) squares += (a[i] - b[i]) ** 2;
-  const gain = 127 / (4 * Math.sqrt(squares / Math.ceil(a.length / 7)) || 1);
-  const { width, height, channels } = before;
-  const colour = channels >= 3;
-  return filled(width, height, (pixels) => {
-    for (let at = 0, from = 0; at < pixels.length; at += 4, from += channels) {
-      for (let c = 0; c < 3; c++) pixels[at + c] = 128 + gain * (a[from + (colour ? c : 0)] - b[from + (colour ? c : 0)]);
-    }
-  });
-}
-
-function filled(width, height, fill) {
-  const image = new ImageData(width, height);
-  new Uint32Array(image.data.buffer).fill(0xff000000);
-  fill(image.data);
-  const picture = new OffscreenCanvas(width, height);
-  picture.getContext("2d").putImageData(image, 0, 0);
-  return picture;
 }

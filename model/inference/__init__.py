@@ -1,0 +1,1 @@
+"""From a noisy array to a denoised one: windows, exposures, backends, precision."""

@@ -1,0 +1,1 @@
+"""Denoiser f, noise estimator g, their covariances, and weights as files."""

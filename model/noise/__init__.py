@@ -1,0 +1,1 @@
+"""The noise model, and what an image tells of its noise."""

@@ -1,0 +1,1 @@
+"""What denoising did to the data, told without a clean target."""

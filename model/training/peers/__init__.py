@@ -1,0 +1,1 @@
+"""Methods of others, each from its paper, to measure ours against: a file a method."""

@@ -1,0 +1,1 @@
+"""What several rooms' tests and the benchmarks share."""
