@@ -23,10 +23,10 @@ import torch
 from images import mosaic_search
 from model import Denoiser
 from model.arrays.missing import Missing
-from model.arrays.rounding import Rounder
 from model.inference import denoiser as driver
 from model.inference import exposures, line_step, restraint
 from model.inference.backend import Posterior
+from model.inference.rounding import Rounder
 from model.noise import noise_kind, noise_level
 from model.noise.noise_kind import NoiseKind
 from model.report.held import Held

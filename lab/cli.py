@@ -26,13 +26,13 @@ from model.arrays.missing import find
 from model.errors import ModelError
 from model.inference.backend import device_named
 from model.inference.denoiser import Denoiser
+from model.inference.spread import estimate_with_spread
 from model.networks import weights
 from model.networks.unets import DenoiserNetwork
 from model.noise import poisson_gaussian as noise_range
-from model.report.spread import estimate_with_spread
 from model.synthesis import recipes
 from model.training import sampler
-from model.training.objectives import OBJECTIVES
+from model.training.objectives.table import OBJECTIVES
 from model.training.trainer import StepStats, Trainer
 
 app = typer.Typer(

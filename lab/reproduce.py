@@ -19,7 +19,7 @@ from lab.run_folder import train_in_folder
 from model.config import ObjectiveConfig, TrainConfig, network_preset, objective_preset
 from model.errors import InvalidOption
 from model.training import sampler
-from model.training.objectives import OBJECTIVES
+from model.training.objectives.table import OBJECTIVES
 from model.training.trainer import StepStats, Trainer
 
 Floats = NDArray[np.float32]

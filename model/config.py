@@ -85,7 +85,7 @@ class ObjectiveConfig:
     """What a step minimises.
 
     Attributes:
-        name: a name in `objectives.OBJECTIVES`.
+        name: a name in `training.objectives.table.OBJECTIVES`.
         phases: masker phases a step, K of 16 (1 is unbiased and cheapest; see benchmarks/README.md).
         visibility_start, visibility_end: λ until the share `visibility_knee` of the training, and at its end.
         enhanced_noise: the noise model M_E (two σ); False is the basic M_B.
@@ -93,7 +93,7 @@ class ObjectiveConfig:
         regulariser_every: steps between two uses of it; its weight grows by as much.
         patch_stride: step between the patches of Chen's estimator.
         beta: weight of a pixel's likelihood by its variance, 0 the paper's (see `losses.adaptive_revisible`).
-        risk: weight of L_risk, which trains the visible branch (see `objectives.Blind2Sound`); 0 is the paper's.
+        risk: weight of L_risk, which trains the visible branch (see `objectives/blind2sound.py`); 0 is the paper's.
         informed: `blind2sound`'s g begins with the noise lines of the batch and corrects them, and the signal is what
             lies above the level where they end (a camera's pedestal). False is the paper's: g begins with its own.
         estimator: the noise estimator of `blind2sound`.
@@ -169,7 +169,7 @@ class TrainConfig:
     Attributes:
         noise, fixed_noise, crop, gain_probability: what `sampler.of_images` makes of images in memory; a sampler of
             another kind has its own settings.
-        noisy_targets: targets are a second draw of the noise over the same scene (`peers/noise2noise.py`).
+        noisy_targets: targets are a second draw of the noise over the same scene (`objectives/noise2noise.py`).
         recipe: scenes and noises that pairs are synthesised from (`synthesis.recipes`) in the place of `noise`.
         batch: pairs a step.
         steps, minutes: budgets; the first one that is used up ends the run. At least one is given.

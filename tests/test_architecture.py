@@ -60,6 +60,26 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
         pytest.fail(" → ".join(error.args[1]))
 
 
+def test_the_model_s_folders_build_on_each_other_in_one_direction() -> None:
+    """Each folder can be read behind those it imports."""
+    graph: dict[str, set[str]] = {}
+    for path in (ROOT / "model").rglob("*.py"):
+        inside = [_folder_of(found) for found in _imports(path) if _top(found) == "model"]
+        graph.setdefault(_folder_of(_name(path)), set()).update(inside)
+    sorter = TopologicalSorter({folder: found - {folder, "model"} for folder, found in graph.items()})
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        pytest.fail(" → ".join(error.args[1]))
+    assert {"noise", "arrays", "inference", "training", "finetuning"} <= graph.keys()
+
+
+def _folder_of(module: str) -> str:
+    """The folder of `model/` that a module, or a name in it, lies in; "model" for those at its top."""
+    name = module.split(".")[1:2]
+    return name[0] if name and (ROOT / "model" / name[0]).is_dir() else "model"
+
+
 def test_the_rule_sees_a_crossing(tmp_path: Path) -> None:
     module = tmp_path / "module.py"
     module.write_text("import model.noise as n\nfrom images import decode\ndef f():\n    from store.jobs import Jobs\n")

@@ -20,8 +20,8 @@ from images.limits import MIB, Limits
 from images.note import compose
 from model import Denoiser
 from model.arrays.missing import find
-from model.arrays.rounding import Rounding
 from model.inference.line_step import LineStep, Whole
+from model.inference.rounding import Rounding
 from model.report.layout import SAME, Layout
 from store import faults
 from store.blobs import Blobs

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.arrays.intensity import Intensity
 from model.errors import InvalidArray, InvalidOption
-from model.noise.noise_level import NoiseLevel
 
 Normalize = Literal["auto", "dtype", "none"]
 SAMPLE = 1 << 20  # pixels looked at for percentiles
@@ -45,52 +43,6 @@ class Normalisation:
 
     def to_dict(self) -> dict[str, float]:
         return {"offset": self.offset, "scale": self.scale}
-
-
-@dataclass(frozen=True)
-class View:
-    """How planes of one kind are shown to a network.
-
-    Attributes:
-        first: the normalisation of all that is told of them.
-        darker: further ones for what is dark, from the brightest.
-        noise: of each channel, in file units; of none where it is not known.
-    """
-
-    first: Normalisation
-    darker: tuple[Normalisation, ...] = ()
-    noise: tuple[NoiseLevel, ...] = ()
-
-
-Kind = tuple[int, int]
-"""What a plane shows: the channel of its page (0 where pages are frames), and the first of its channels in the page."""
-
-
-@dataclass(frozen=True)
-class Scalings:
-    """The normalisation of every kind of plane of a stack, and what the user should know of how they were chosen.
-
-    Attributes:
-        intensity: what all channels follow, if they do and the model takes one; the normalisations are then of it.
-        views: of the kinds whose dark parts and noise were looked at.
-    """
-
-    by_kind: Mapping[Kind, Normalisation]
-    warnings: tuple[str, ...] = ()
-    intensity: Intensity | None = None
-    views: Mapping[Kind, View] = field(default_factory=dict)
-
-    def view(self, kind: Kind) -> View:
-        return self.views.get(kind) or View(self.by_kind[kind])
-
-    def noise(self, channel: int, channels: int) -> list[tuple[NoiseLevel, ...]]:
-        """The noise of each of a page's channels, given what channel its page is; of none where it is not known."""
-        found: list[tuple[NoiseLevel, ...]] = [()] * channels
-        for (of, start), view in self.views.items():
-            if of == channel and self.intensity is None:
-                for index, level in enumerate(view.noise, start):
-                    found[index] = (level,)
-        return found
 
 
 IDENTITY = Normalisation(0.0, 1.0)

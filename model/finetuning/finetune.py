@@ -21,7 +21,7 @@ import torch
 from model.arrays.pixels import Pixels
 from model.config import TrainConfig
 from model.errors import InvalidOption, Stopped
-from model.finetuning import methods, noise_shape, outcome, related_frames, thinning
+from model.finetuning import methods, noise_shape, outcome, related_frames
 from model.finetuning.contest import Budget, Contest
 from model.finetuning.course import Course
 from model.finetuning.heldout import HeldOut, judge
@@ -29,12 +29,13 @@ from model.finetuning.noise_lines import NoiseLines
 from model.finetuning.set_scaling import of_set
 from model.finetuning.split import Split, split
 from model.frames.errors import FramePair
-from model.frames.windows import FrameCrops
 from model.inference.denoiser import Denoiser
 from model.networks import covariance, weights
 from model.networks.unets import DenoiserNetwork, with_frames
+from model.noise import thinning
 from model.training import checkpoint, sampler
-from model.training.objective import Batch
+from model.training.frame_sampler import FrameCrops
+from model.training.objectives.base import Batch
 from model.training.trainer import StepStats, Trainer
 
 EVALUATE_EVERY = 100  # steps

@@ -23,7 +23,6 @@ from torch import Tensor
 
 from model.arrays.normalise import Normalisation
 from model.arrays.pixels import Pixels
-from model.finetuning import thinning
 from model.finetuning.masked_likelihood import masked_nll
 from model.finetuning.noise_shape import NoiseShape
 from model.finetuning.split import SMALLEST_SIDE, Split
@@ -31,6 +30,7 @@ from model.frames.errors import FrameErrors, FramePair
 from model.frames.windows import Frames
 from model.networks import covariance
 from model.networks.unets import DenoiserNetwork
+from model.noise import thinning
 from model.report import report
 
 SIDES = (192, 160, 128, 96, 64, 32)  # of a crop; the largest is taken of which there are enough

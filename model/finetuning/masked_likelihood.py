@@ -8,9 +8,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from model.finetuning import thinning
 from model.finetuning.blind_spots import blind_spots
 from model.networks import covariance
+from model.noise import thinning
 from model.training.masker import at_phase, mask_phase, neighbour_average
 
 PHASES = (0, 5, 10, 15)  # of the masker

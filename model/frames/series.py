@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from model.arrays.normalise import Normalisation
 from model.arrays.pixels import Pixels
-from model.finetuning import thinning
 from model.frames import motion
 from model.frames.motion import Shift
+from model.noise import thinning
 
 WINDOW = 256  # side of the middle of a frame, by which shifts are found
 BASELINE = 8  # frames to either side over which a steady drift is measured

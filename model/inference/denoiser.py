@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from model.arrays import intensity, normalise
 from model.arrays.intensity import Intensity
 from model.arrays.missing import Mask, Missing, as_seen, find, known_sample
-from model.arrays.normalise import Kind, Normalisation, Scalings, View
-from model.arrays.rounding import BY_PLACE, Rounder, Rounding
+from model.arrays.normalise import Normalisation
 from model.errors import InvalidArray, InvalidOption
 from model.inference import exposures, tiling
 from model.inference.backend import Backends, device_named
@@ -23,10 +22,12 @@ from model.inference.line_step import LineStep
 from model.inference.pages import Pages
 from model.inference.posterior import look
 from model.inference.request import Progress, Request
+from model.inference.rounding import BY_PLACE, Rounder, Rounding
 from model.networks import weights
 from model.networks.unets import ABSENT, DenoiserNetwork
 from model.noise import noise_level
 from model.noise.noise_kind import NoiseKind
+from model.planes import PlaneKind, Scalings, View
 from model.report.builder import ReportBuilder
 from model.report.findings import Findings
 from model.report.layout import SAME, Layout
@@ -47,7 +48,7 @@ class _Plane:
     noisy: Array
     out: Array
     page: int
-    kind: Kind
+    kind: PlaneKind
     view: View
     intensity: Intensity | None
     missing: Mask | None
@@ -210,8 +211,8 @@ class Denoiser:
         pages: dict[int, list[int]] = {}
         for page, channel in enumerate(_of_pages(page_channels, stack)):
             pages.setdefault(channel, []).append(page)
-        found: dict[Kind, Normalisation] = {}
-        views: dict[Kind, View] = {}
+        found: dict[PlaneKind, Normalisation] = {}
+        views: dict[PlaneKind, View] = {}
         warnings: list[str] = []
         own = self._own_normalisation(stack.dtype) if mode == "auto" else None
         nothing = True

@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from model.arrays import normalise
-from model.arrays.normalise import Normalisation, View
+from model.arrays.normalise import Normalisation
 from model.noise import noise_level
 from model.noise.noise_level import NoiseLevel, Squares
+from model.planes import View
 
 RATIO = 8.0  # what is darker than the range over this may be shown again
 MOST = 4

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.arrays import normalise
-from model.arrays.normalise import Normalisation, View
+from model.arrays.normalise import Normalisation
 from model.inference import exposures, restraint
 from model.inference.backend import Backend
 from model.networks.unets import ABSENT
+from model.planes import View
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from model.arrays.missing import Missing
-from model.arrays.normalise import Normalisation, Scalings
-from model.arrays.rounding import BY_PLACE, Rounding
+from model.arrays.normalise import Normalisation
 from model.errors import InvalidOption
 from model.inference.line_step import LineStep
+from model.inference.rounding import BY_PLACE, Rounding
 from model.noise.noise_kind import NoiseKind
+from model.planes import Scalings
 from model.report.layout import SAME, Layout
 
 Progress = Callable[[int, int], None]

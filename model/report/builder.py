@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.arrays.normalise import Kind, Scalings, View, sample
+from model.arrays.normalise import sample
 from model.noise import noise_level
 from model.noise.noise_curve import NoiseCurve
+from model.planes import PlaneKind, Scalings, View
 from model.report import report
 from model.report.held import Held
 from model.report.layout import SAME, Layout
@@ -48,7 +49,7 @@ class ReportBuilder:
         self._strength = strength
         self._correlated = correlated
         self._layout = layout
-        self._kinds: dict[Kind, _OfKind] = {}
+        self._kinds: dict[PlaneKind, _OfKind] = {}
         self._warnings: tuple[str, ...] = ()
         self._values = 1
 
@@ -62,7 +63,7 @@ class ReportBuilder:
 
     def add(
         self,
-        kind: Kind,
+        kind: PlaneKind,
         noisy: Floats,
         mean: Floats,
         variance: Floats,
@@ -88,7 +89,7 @@ class ReportBuilder:
             known = None if beyond is None else beyond & ~missing
             self._kinds[kind].add(noisy, mean, np.where(missing, np.float32(0), variance), known, missing)
 
-    def add_ends(self, page: NDArray[Any], channels: slice, kind: Kind) -> None:
+    def add_ends(self, page: NDArray[Any], channels: slice, kind: PlaneKind) -> None:
         """Look at the ends of an unsigned type's range in a sample of a page (H, W, C); other types have no ends."""
         if self._dtype.kind == "u" and self._dtype.itemsize <= 2:
             self._kinds[kind].ends.count(sample(page[None], [0], channels, self._values))

@@ -45,7 +45,7 @@ class Report:
         left_share: share of input pixels so far outside the normalised range that they were left as they are.
         missing_share: share of input values that measured nothing; they take part in no other number.
         noise_kind: how the noise of input and result depends on its neighbours (`noise_words.describe`).
-        rounded_share: share of pixels that were rounded up or down by chance, see `model/arrays/rounding.py`.
+        rounded_share: share of pixels that were rounded up or down by chance, see `model/inference/rounding.py`.
         regions: where the result is farther from the truth than what was sent (`regions.Region`), the largest first.
         warnings: plain words, empty when nothing is wrong.
         channels: of an image whose channels were normalised each by itself, the noise of each, `NOISE_FIELDS`; empty

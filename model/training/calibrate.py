@@ -8,7 +8,7 @@ import torch
 
 from model.networks import covariance
 from model.networks.unets import DenoiserNetwork
-from model.training.objective import Batch
+from model.training.objectives.base import Batch
 
 
 @torch.no_grad()

@@ -22,9 +22,9 @@ from model.config import TrainConfig
 from model.errors import InvalidOption
 from model.inference.precision import require_known, training_pays
 from model.networks.unets import Denoise, DenoiserNetwork, InBfloat16, build_denoiser
-from model.training import objectives
 from model.training.checkpoint import Checkpoint
-from model.training.objective import Batch
+from model.training.objectives.base import Batch
+from model.training.objectives.table import build
 from model.training.sampler import Sampler
 
 
@@ -90,7 +90,7 @@ class Trainer:
             self.denoiser.load_state_dict(self.start_from.state_dict())
         self.denoiser.to(self.device, memory_format=memory_format)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.denoiser).requires_grad_(False)
-        self.objective = objectives.build(config.objective, config.network.channels)
+        self.objective = build(config.objective, config.network.channels)
         self.objective.to(self.device, memory_format=memory_format)  # type: ignore[call-overload]
         self.optimiser = torch.optim.Adam(
             [

@@ -15,7 +15,7 @@ from lab.evaluate import noisy_pairs
 from lab.reproduce import Budget, Cell
 from lab.tables import markdown, plot
 from model.errors import InvalidOption
-from model.training.objectives import OBJECTIVES
+from model.training.objectives.table import OBJECTIVES
 
 
 @pytest.fixture

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from model import Denoiser
-from model.arrays.normalise import IDENTITY, Scalings, brightness_range, sample
+from model.arrays.normalise import IDENTITY, brightness_range, sample
 from model.errors import InvalidOption
 from model.networks import weights
+from model.planes import Scalings
 from model.report.builder import ReportBuilder
 
 ROOMY = 40  # pixels: farther from a disturbed one, what the network sees of it is a plain bright spot

@@ -5,7 +5,7 @@ from model.config import network_preset
 from model.networks import covariance
 from model.networks.unets import build_denoiser
 from model.training.calibrate import calibrate_covariance
-from model.training.objective import Batch
+from model.training.objectives.base import Batch
 
 
 @pytest.mark.parametrize("preset", ["fast", "paper"])

@@ -5,8 +5,8 @@ import torch
 
 from model.config import PRESETS, TrainConfig, network_preset, objective_preset
 from model.networks.unets import build_denoiser
-from model.training.objective import Batch
-from model.training.objectives import OBJECTIVES, build
+from model.training.objectives.base import Batch
+from model.training.objectives.table import OBJECTIVES, build
 
 
 @pytest.mark.parametrize("name", PRESETS)

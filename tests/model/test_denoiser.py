@@ -10,10 +10,10 @@ from model.config import NetworkConfig
 from model.errors import InvalidArray, InvalidOption, WeightsError
 from model.inference.backend import TorchBackend
 from model.inference.denoiser import base_model_for
+from model.inference.spread import estimate_with_spread
 from model.networks import weights
 from model.networks.unets import build_denoiser
 from model.noise.poisson_gaussian import LEVELS
-from model.report.spread import estimate_with_spread
 from model.synthesis.noises import Correlated
 from model.synthesis.ranges import Uniform
 

@@ -11,8 +11,9 @@ from model.arrays.normalise import IDENTITY
 from model.frames import motion
 from model.frames.errors import FrameErrors, FramePair
 from model.frames.series import Motions, Series, mirrored
-from model.frames.windows import FrameCrops, Frames
+from model.frames.windows import Frames
 from model.networks.unets import ABSENT
+from model.training.frame_sampler import FrameCrops
 from tests.harness.drifting_scenes import SIDE, scene
 
 Floats = NDArray[np.float32]

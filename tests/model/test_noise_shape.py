@@ -8,12 +8,13 @@ import torch
 
 from model.arrays.normalise import Normalisation
 from model.arrays.pixels import Pixels
-from model.finetuning import noise_shape, thinning
+from model.finetuning import noise_shape
 from model.finetuning.blind_spots import blind_spots
-from model.finetuning.coloured import coloured
 from model.finetuning.finetune import FineTuner
 from model.finetuning.noise_shape import REACH, NoiseShape
 from model.inference.denoiser import Denoiser
+from model.noise import thinning
+from model.noise.coloured import coloured
 from tests.model.test_finetune import config
 
 UNIT = Normalisation(0.0, 1.0)

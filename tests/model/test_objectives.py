@@ -4,16 +4,17 @@ import torch
 from model.config import EstimatorConfig, ObjectiveConfig, network_preset
 from model.networks.estimator import NoiseEstimator
 from model.networks.unets import DenoiserNetwork, build_denoiser
-from model.training import objectives
 from model.training.masker import draw_phases
-from model.training.objective import Batch, Objective
+from model.training.objectives.base import Batch, Objective, visibility
+from model.training.objectives.blind2sound import Blind2Sound
+from model.training.objectives.table import build
 
 
 def small_pair(config: ObjectiveConfig, channels: int = 1) -> tuple[DenoiserNetwork, Objective]:
     torch.manual_seed(0)
     network = build_denoiser(network_preset("fast", channels))
     torch.nn.init.normal_(network.tail.weight, std=0.02)  # type: ignore[union-attr, arg-type]
-    return network, objectives.build(config, channels)
+    return network, build(config, channels)
 
 
 def batch_of(channels: int = 1, progress: float = 0.0, seed: int = 0) -> Batch:
@@ -71,7 +72,7 @@ def test_the_risk_trains_the_visible_branch_and_leaves_the_noise_to_the_regulari
 
 def test_regulariser_trains_the_estimator_and_not_the_denoiser() -> None:
     network, objective = small_pair(ObjectiveConfig("blind2sound"))
-    assert isinstance(objective, objectives.Blind2Sound)
+    assert isinstance(objective, Blind2Sound)
     batch = Batch(torch.rand(1, 1, 64, 64), None, 0.0, torch.Generator())
     noise = objective.g(batch.noisy)
     objective.regulariser(batch.noisy, noise.alpha, noise.variance_masked).backward()
@@ -80,7 +81,7 @@ def test_regulariser_trains_the_estimator_and_not_the_denoiser() -> None:
 
 
 def test_visibility_schedule() -> None:
-    lam = [objectives.visibility(p, 3.0, 11.0) for p in (0.0, 0.4, 0.7, 1.0)]
+    lam = [visibility(p, 3.0, 11.0) for p in (0.0, 0.4, 0.7, 1.0)]
     assert lam == pytest.approx([3.0, 3.0, 7.0, 11.0])
 
 
@@ -89,7 +90,7 @@ def test_objectives_say_what_they_lack() -> None:
     with pytest.raises(ValueError, match="clean images"):
         supervised(network, Batch(torch.rand(1, 1, 32, 32), None, 0.0, torch.Generator()))
     with pytest.raises(ValueError, match="blind2sound, blind2unblind, n2c"):
-        objectives.build(ObjectiveConfig("noise3void"), 1)
+        build(ObjectiveConfig("noise3void"), 1)
 
 
 def test_estimator_reaches_pg1() -> None:

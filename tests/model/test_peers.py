@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from model.config import EstimatorConfig, ObjectiveConfig, network_preset
 from model.networks.estimator import NoiseEstimate
 from model.networks.unets import build_denoiser
-from model.training import objectives
-from model.training.objective import Batch
-from model.training.peers import fbi, laine19, neighbor2neighbor, noise2void
-from model.training.peers.blind_spot import blind_spot
+from model.training.objectives import fbi, laine19, neighbor2neighbor, noise2void
+from model.training.objectives.base import Batch
+from model.training.objectives.blind_spot import blind_spot
+from model.training.objectives.table import build
 
 PEERS = ("n2n", "noise2void", "noise2self", "neighbor2neighbor", "laine19", "fbi")
 
@@ -49,7 +49,7 @@ def estimate(alpha: float, sigma: float, count: int = 1) -> NoiseEstimate:
 def test_every_peer_trains_and_answers_every_channel_count(name: str, channels: int) -> None:
     torch.manual_seed(0)
     network = build_denoiser(network_preset("fast", channels, residual=False))
-    objective = objectives.build(ObjectiveConfig(name, estimator=EstimatorConfig()), channels)
+    objective = build(ObjectiveConfig(name, estimator=EstimatorConfig()), channels)
     noisy = torch.rand(2, channels, 32, 32, generator=seeded(9))
     loss, parts = objective(network, Batch(noisy, noisy * 0.9, 0.5, seeded()))
     loss.backward()
@@ -63,7 +63,7 @@ def test_every_peer_trains_and_answers_every_channel_count(name: str, channels: 
 @pytest.mark.parametrize("name", PEERS)
 def test_only_the_controls_ask_for_targets(name: str) -> None:
     network, noisy = Blur(), torch.rand(1, 1, 32, 32, generator=seeded())
-    objective = objectives.build(ObjectiveConfig(name), 1)
+    objective = build(ObjectiveConfig(name), 1)
     batch = Batch(noisy, None, 0.5, seeded())
     if not objective.needs_clean:
         assert torch.isfinite(objective(network, batch)[0])
@@ -75,7 +75,7 @@ def test_only_the_controls_ask_for_targets(name: str) -> None:
 
 def test_noise2noise_is_the_squared_distance_to_the_other_image() -> None:
     y, other = torch.rand(2, 1, 8, 8, generator=seeded()), torch.rand(2, 1, 8, 8, generator=seeded(1))
-    loss = objectives.build(ObjectiveConfig("n2n"), 1)(Blur(), Batch(y, other, 0.0, seeded()))[0]
+    loss = build(ObjectiveConfig("n2n"), 1)(Blur(), Batch(y, other, 0.0, seeded()))[0]
     assert loss.item() == pytest.approx(np.mean((Blur()(y)[0].numpy() - other.numpy()) ** 2), rel=1e-5)
 
 
@@ -100,7 +100,7 @@ def test_noise2void_counts_masked_pixels_alone() -> None:
     y = torch.rand(2, 1, 32, 32, generator=seeded())
     masked, where = noise2void.with_replaced_pixels(y, seeded(5))
     expected = [(Blur()(masked)[0] - y)[where.bool()].pow(2).mean().item()]
-    loss = objectives.build(ObjectiveConfig("noise2void"), 1)(Blur(), Batch(y, None, 0.0, seeded(5)))[0]
+    loss = build(ObjectiveConfig("noise2void"), 1)(Blur(), Batch(y, None, 0.0, seeded(5)))[0]
     assert loss.item() == pytest.approx(expected[0], rel=1e-5)
 
 
@@ -136,7 +136,7 @@ def test_neighbours_by_loops() -> None:
                 steps = whole[0, channel][at[0]] - whole[0, channel][at[1]]
                 regulariser.append((gap - steps) ** 2)
     assert len(seen) > 4
-    objective = objectives.build(ObjectiveConfig("neighbor2neighbor"), 2)
+    objective = build(ObjectiveConfig("neighbor2neighbor"), 2)
     loss, parts = objective(f, Batch(y, None, 0.25, seeded(3)))
     assert parts["reconstruction"] == pytest.approx(np.mean(reconstruction), rel=1e-4)
     assert parts["regulariser"] == pytest.approx(np.mean(regulariser), rel=1e-4)
@@ -166,7 +166,7 @@ def test_the_posterior_of_colours_is_the_regression_of_many_draws() -> None:
 
 
 def test_laine_s_likelihood_is_a_gaussian_s_less_its_reward(monkeypatch: pytest.MonkeyPatch) -> None:
-    objective = objectives.build(ObjectiveConfig("laine19", phases=16), 1)
+    objective = build(ObjectiveConfig("laine19", phases=16), 1)
     monkeypatch.setattr(objective.g, "forward", lambda noisy: estimate(0.05, 0.1))
     y = torch.rand(1, 1, 16, 16, generator=seeded())
     mean = blind_spot(Blur(), y)[0].numpy().astype(np.float64)

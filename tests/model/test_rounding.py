@@ -9,7 +9,7 @@ import pytest
 
 from model import Denoiser
 from model.arrays.normalise import Normalisation
-from model.arrays.rounding import Rounder, Rounding, _thresholds
+from model.inference.rounding import Rounder, Rounding, _thresholds
 
 Array = np.ndarray[Any, Any]
 KIND = (0, 0)

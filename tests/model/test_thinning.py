@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from model.config import ObjectiveConfig, network_preset
-from model.finetuning import thinning
 from model.networks.unets import build_denoiser
+from model.noise import thinning
 from model.noise.poisson_gaussian import PoissonGaussian
-from model.training.objective import Batch
-from model.training.objectives import build
+from model.training.objectives.base import Batch
+from model.training.objectives.table import build
 
 
 @pytest.mark.parametrize("tau", [1.0, thinning.TRAINING_TAU, thinning.SCORING_TAU])

@@ -9,8 +9,8 @@ from model.errors import InvalidOption
 from model.networks.estimator import NoiseEstimator
 from model.networks.unets import DenoiserNetwork
 from model.training import checkpoint, sampler
-from model.training.objective import Batch, Objective
-from model.training.objectives import OBJECTIVES
+from model.training.objectives.base import Batch, Objective
+from model.training.objectives.table import OBJECTIVES
 from model.training.trainer import Trainer
 from tests.harness.trainings import SMALL, TINY, pictures, trainer_of
 

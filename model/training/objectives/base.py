@@ -62,7 +62,7 @@ class Objective(nn.Module, ABC):
         """The loss to minimise and its parts by name, for the log."""
 
     def restore(self, denoiser: Denoise, noisy: Tensor) -> Tensor:
-        """The method's answer to (B, C, H, W): f(y)'s mean, unless the method answers otherwise (`peers/`).
+        """The method's answer to (B, C, H, W): f(y)'s mean, unless it answers otherwise (`laine19.py`, `fbi.py`).
 
         The service serves f(y) alone; what a method does beyond that is for its own score (`lab/reproduce.py`).
         """

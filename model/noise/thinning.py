@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from model.finetuning.coloured import coloured
+from model.noise.coloured import coloured
 
 # τ of a pair: y₁ = y + τ·z, y₂ = y − z/τ. Training at τ below 1 sees noise nearer to y's own, but leans more on the
 # variance being right; a score must be taken near y's own noise, or a model is praised for what nobody asks of it.

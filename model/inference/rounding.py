@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.arrays.normalise import Kind, Normalisation
+from model.arrays.normalise import Normalisation
+from model.planes import PlaneKind
 from model.report.report import Report
 
 Array = NDArray[Any]
@@ -72,11 +73,11 @@ class Rounder:
     """
 
     rounding: Rounding
-    scalings: Mapping[Kind, Normalisation]
+    scalings: Mapping[PlaneKind, Normalisation]
     strength: float
-    _tallies: dict[Kind, _Tally] = field(default_factory=dict)
+    _tallies: dict[PlaneKind, _Tally] = field(default_factory=dict)
 
-    def add(self, pixels: Array, change: Floats, kind: Kind, place: tuple[int, int, int]) -> None:
+    def add(self, pixels: Array, change: Floats, kind: PlaneKind, place: tuple[int, int, int]) -> None:
         """pixels += change, (h, w, c) of any working type; `place` is (page, row, column) of the first one."""
         whole = pixels.dtype.kind in "iu"
         if not whole and not self.rounding.integers:
@@ -120,7 +121,7 @@ class Rounder:
         found: NDArray[np.bool_] = coarse.repeat(rows.sides, axis=0).repeat(columns.sides, axis=1)
         return found
 
-    def _count(self, kind: Kind, pixels: int, error: Array, by_chance: NDArray[np.bool_] | None) -> None:
+    def _count(self, kind: PlaneKind, pixels: int, error: Array, by_chance: NDArray[np.bool_] | None) -> None:
         tally = self._tallies.setdefault(kind, _Tally())
         tally.pixels += pixels
         tally.by_chance += 0 if by_chance is None else int(np.count_nonzero(by_chance))
@@ -151,7 +152,7 @@ class Rounder:
             warnings=warnings,
         )
 
-    def _with_error(self, kind: Kind, std: float) -> float:
+    def _with_error(self, kind: PlaneKind, std: float) -> float:
         tally = self._tallies.get(kind, _Tally())
         added = tally.squares / max(tally.pixels, 1) / self.scalings[kind].scale ** 2
         return float(f"{(std**2 + added) ** 0.5:.6g}")

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.networks.unets import Denoise
-from model.training.objective import Batch, Objective
+from model.training.objectives.base import Batch, Objective
 
 CELL = 8
 """One masked pixel in each square of 8 × 8: stratified sampling of 64 pixels in a patch of 64 × 64."""

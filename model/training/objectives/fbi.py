@@ -11,8 +11,8 @@ from model.networks.estimator import NoiseEstimate, NoiseEstimator
 from model.networks.unets import Denoise
 from model.training.losses import CramerGaussian, generalised_anscombe
 from model.training.masker import at_phase, draw_phases, mask_phase, neighbour_average
-from model.training.objective import Batch, Objective
-from model.training.peers.blind_spot import blind_spot
+from model.training.objectives.base import Batch, Objective
+from model.training.objectives.blind_spot import blind_spot
 
 WHITE = 1.0
 

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from model.networks.unets import Denoise
 from model.training.masker import at_phase, draw_phases, mask_phase, neighbour_average
-from model.training.objective import Batch, Objective
-from model.training.peers.blind_spot import blind_spot
+from model.training.objectives.base import Batch, Objective
+from model.training.objectives.blind_spot import blind_spot
 
 
 class Noise2Self(Objective):

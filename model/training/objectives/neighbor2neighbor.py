@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.networks.unets import Denoise
-from model.training.objective import Batch, Objective
+from model.training.objectives.base import Batch, Objective
 
 GAMMA = 2.0
 """Weight of the regulariser at the end of training, growing from 0 with the progress (2 for synthetic noise)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from model.networks.unets import Denoise
-from model.training.objective import Batch, Objective
+from model.training.objectives.base import Batch, Objective
 
 
 class Noise2Noise(Objective):

@@ -1,1 +1,0 @@
-"""Methods of others, each from its paper, to measure ours against: a file a method."""
