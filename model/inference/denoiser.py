@@ -11,21 +11,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.arrays import intensity, normalise
+from model.arrays import intensity
 from model.arrays.intensity import Intensity
-from model.arrays.missing import Mask, Missing, as_seen, find, known_sample
+from model.arrays.missing import Mask, Missing, as_seen, find
 from model.arrays.normalise import Normalisation
 from model.errors import InvalidArray, InvalidOption
-from model.inference import exposures, tiling
+from model.inference import tiling
 from model.inference.backend import Backends, device_named
 from model.inference.line_step import LineStep
 from model.inference.pages import Pages
-from model.inference.posterior import look
+from model.inference.posterior import estimate
 from model.inference.request import Progress, Request
 from model.inference.rounding import BY_PLACE, Rounder, Rounding
+from model.inference.scalings import OwnScale, choose_scalings
 from model.networks import weights
 from model.networks.unets import ABSENT, DenoiserNetwork
-from model.noise import noise_level
 from model.noise.noise_kind import NoiseKind
 from model.planes import PlaneKind, Scalings, View
 from model.report.builder import ReportBuilder
@@ -143,7 +143,7 @@ class Denoiser:
             InvalidArray: shape, type or values that cannot be denoised, or no pixel measured anything.
             InvalidOption: an option outside its range.
         """
-        request = Request(strength, normalize, tile=tile, on_tile=on_tile, report=False)
+        request = Request(strength=strength, normalize=normalize, tile=tile, on_tile=on_tile, report=False)
         return self._run(array, None, request)[0]
 
     def denoise_with_report(
@@ -185,9 +185,11 @@ class Denoiser:
             kind: the kind of noise, if `noise_kind.of_stack` was asked before.
             layout: how the report names places of the array.
         """
-        pages = (page_channels, page_series, top)
-        every = (strength, normalize, *pages, tile, on_tile, on_page, report, missing, rounding)
-        request = Request(*every, lines or LineStep(), kind, layout)
+        request = Request(
+            strength=strength, normalize=normalize, page_channels=page_channels, page_series=page_series, top=top,
+            tile=tile, on_tile=on_tile, on_page=on_page, report=report, missing=missing, rounding=rounding,
+            lines=lines or LineStep(), kind=kind, layout=layout,
+        )  # fmt: skip
         return self._run(array, out, request)
 
     def scalings(
@@ -208,45 +210,11 @@ class Denoiser:
         stack = self._as_stack(array)
         if missing is None:
             missing = find(stack)
-        pages: dict[int, list[int]] = {}
-        for page, channel in enumerate(_of_pages(page_channels, stack)):
-            pages.setdefault(channel, []).append(page)
-        found: dict[PlaneKind, Normalisation] = {}
-        views: dict[PlaneKind, View] = {}
-        warnings: list[str] = []
-        own = self._own_normalisation(stack.dtype) if mode == "auto" else None
-        nothing = True
         followed = intensity.find(stack) if self.channels == 1 else None
-        for channel, those in pages.items():
-            for group in self._channel_groups(stack.shape[-1], followed):
-                # Only `auto` looks at values; a large stack need not be read for the others.
-                values = known_sample(stack, those if mode == "auto" else those[:1], group, missing)
-                nothing = nothing and not values.size
-                if followed:
-                    values = followed.values(values.reshape(-1, stack.shape[-1]))
-                if mode == "auto" and not values.size:
-                    found[channel, group.start] = normalise.IDENTITY
-                elif mode == "auto" and self.card.get("full_scale") and normalise.fills_scale(values):
-                    found[channel, group.start] = normalise.choose(values[:1], "dtype")
-                elif own and normalise.fits(own, values):
-                    found[channel, group.start] = own
-                else:
-                    found[channel, group.start] = normalise.choose(values, mode)
-                    warnings += [_OTHER_BRIGHTNESS] if own else []
-                if mode == "auto":  # who names a normalisation gets that and nothing else
-                    some = noise_level.squares(stack, those, group, missing.of)
-                    some = followed.values(some) if followed else some
-                    views[channel, group.start] = exposures.view(some, found[channel, group.start])
-        if nothing and (mode == "auto" or len(stack) == 1):
-            raise InvalidArray(
-                "no pixel of the image measured anything: all are NaN, infinite or marked as missing; send one that "
-                "has values"
-            )
-        return Scalings(found, tuple(dict.fromkeys(warnings)), followed, views)
-
-    def _own_normalisation(self, dtype: np.dtype[Any]) -> Normalisation | None:
-        own = self.card.get("normalisation")
-        return Normalisation(own["offset"], own["scale"]) if own and own["dtype"] == str(dtype) else None
+        groups = list(self._channel_groups(stack.shape[-1], followed))
+        return choose_scalings(
+            stack, mode, _of_pages(page_channels, stack), groups, missing, followed, OwnScale.of(self.card)
+        )
 
     def _run(self, array: Array, out: Array | None, request: Request) -> tuple[Array, Report | None]:
         stack = self._as_stack(array)
@@ -311,7 +279,7 @@ class Denoiser:
             window = plane.intensity.of(window)
             beside = [None if one is None else plane.intensity.of(one) for one in beside]
         corner = (place.window[0].start, place.window[1].start)
-        seen = look(window, plane.view, self._backends.current(), corner, beside)
+        seen = estimate(window, plane.view, self._backends.current(), corner, beside)
         (rows, columns), within = place.on_page(*plane.noisy.shape[:2])
         inner = (slice(None), *within)
         added = seen.change[inner]
@@ -375,12 +343,6 @@ class Denoiser:
 def base_model_for(channels: int) -> str:
     """The shipped model for images of this many channels: `base-rgb` for 3, else `base-gray`, channel by channel."""
     return "base-rgb" if channels == 3 else "base-gray"
-
-
-_OTHER_BRIGHTNESS = (
-    "the image is far brighter or darker than those that the model was made from, so it was normalised by its own "
-    "percentiles: compare with the base model"
-)
 
 
 def _of_pages(given: Sequence[int] | None, stack: Array, otherwise: Sequence[int] | None = None) -> Sequence[int]:

@@ -37,7 +37,7 @@ class Seen(NamedTuple):
     kept: Floats | None
 
 
-def look(
+def estimate(
     window: NDArray[Any], view: View, network: Backend, corner: tuple[int, int],
     beside: Sequence[NDArray[Any] | None] = (),
 ) -> Seen:  # fmt: skip

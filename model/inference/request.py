@@ -17,7 +17,7 @@ from model.report.layout import SAME, Layout
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Request:
     """What a caller asks for beside the array; each field as `Denoiser.denoise_with_report` tells it.
 
