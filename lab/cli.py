@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from images.note import compose
-from lab import files, tables
+from lab import estimates, files, tables
 from lab.choice import Denoisers
 from lab.evaluate import against_clean, against_reference
 from lab.export import write_onnx
@@ -256,6 +256,22 @@ def reproduce(
     if curves := tables.plot(results):
         (out / "curves.svg").write_text(curves)
     typer.echo(table)
+
+
+@app.command("noise-table")
+def noise_table(
+    images: Annotated[Path, typer.Argument(help="Folder of clean images; noise is drawn for each.")],
+    level: Annotated[list[str], typer.Option(help="PG1, PG2 or PG3; repeat.")] = ["PG1", "PG2", "PG3"],  # noqa: B006
+    channels: Annotated[int, typer.Option(help="1 gray, 3 RGB.")] = 1,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 uses every core.")] = 0,
+) -> None:
+    """Estimate the noise of each image by what needs no training, and print the table beside the published estimates.
+
+    What a method's own estimator finds stands in the table of `reproduce`.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    typer.echo(estimates.markdown(estimates.measured(images, channels, level)))
 
 
 def _train(

@@ -92,6 +92,10 @@ class ObjectiveConfig:
         regulariser: weight of the Cramer Gaussian loss.
         regulariser_every: steps between two uses of it; its weight grows by as much.
         patch_stride: step between the patches of Chen's estimator.
+        corner: side of the corner crops that L_est also looks at (gray), over the image's.
+        dependent: the branches' errors are taken for one and the same instead of independent (`blind2sound`).
+        known_alpha, known_sigma: noise of all images that takes the place of g's answer, which then learns nothing; 0:
+            f and g learn jointly. For the paper's comparison with the true noise or another estimator's.
         beta: weight of a pixel's likelihood by its variance, 0 the paper's (see `losses.adaptive_revisible`).
         risk: weight of L_risk, which trains the visible branch (see `objectives/blind2sound.py`); 0 is the paper's.
         informed: `blind2sound`'s g begins with the noise lines of the batch and corrects them, and the signal is what
@@ -108,6 +112,10 @@ class ObjectiveConfig:
     regulariser: float = 0.01
     regulariser_every: int = 4
     patch_stride: int = 2
+    corner: float = 0.75
+    dependent: bool = False
+    known_alpha: float = 0.0
+    known_sigma: float = 0.0
     beta: float = 0.0
     risk: float = 0.0
     informed: bool = False

@@ -23,7 +23,7 @@ def revisible_mean(masked: Tensor, visible: Tensor, visibility: float) -> Tensor
 
 
 def revisible_covariance(masked: Tensor, visible: Tensor, visibility: float) -> Tensor:
-    """Σ_x = (Σ_m + λ²·Σ_v) / (1 + λ)²."""
+    """Σ_x = (Σ_m + λ²·Σ_v) / (1 + λ)²: the branches' errors are independent."""
     return (masked + visibility**2 * visible) / (1 + visibility) ** 2
 
 
@@ -110,7 +110,7 @@ def generalised_anscombe(noisy: Tensor, alpha: Tensor, sigma2: Tensor) -> Tensor
     return 2 * inside.clamp_min(1e-6).sqrt()
 
 
-def chen_noise_std(image: Tensor, corners: bool = False, stride: int = 1) -> Tensor:
+def chen_noise_std(image: Tensor, corner: float | None = None, stride: int = 1) -> Tensor:
     """Noise std of images by the eigenvalues of their patches' covariance (Chen et al., ICCV 2015).
 
     8×8 patches; eigenvalues of the 64×64 covariance ascending; τ_k the mean of the k smallest; the largest k whose
@@ -118,11 +118,11 @@ def chen_noise_std(image: Tensor, corners: bool = False, stride: int = 1) -> Ten
 
     Args:
         image: (B, H, W), H and W at least 16.
-        corners: also measure the four corner crops of ¾ size, from the same patches.
+        corner: also measure the four corner crops of this share of each side, from the same patches.
         stride: step between patches in pixels; 1 uses all of them.
 
     Returns:
-        (B,) or, with `corners`, (B, 5): the four corner crops, then the whole image.
+        (B,) or, with a `corner`, (B, 5): the four corner crops, then the whole image.
 
     Raises:
         torch.linalg.LinAlgError: the eigendecomposition failed.
@@ -132,14 +132,14 @@ def chen_noise_std(image: Tensor, corners: bool = False, stride: int = 1) -> Ten
     patches = centred.unfold(1, PATCH, stride).unfold(2, PATCH, stride).flatten(3)  # (B, h, w, 64)
     rows, columns = patches.shape[1:3]
     windows = [(slice(None), slice(None))]
-    if corners:
-        height, width = (3 * s // 4 for s in image.shape[1:])
+    if corner is not None:
+        height, width = (max(PATCH, int(corner * s)) for s in image.shape[1:])
         r, c = (height - PATCH) // stride + 1, (width - PATCH) // stride + 1
         windows = [(y, x) for y in (slice(r), slice(rows - r, None)) for x in (slice(c), slice(columns - c, None))]
         windows.append((slice(None), slice(None)))
     covariances = torch.stack([_covariance(patches[:, y, x]) for y, x in windows], 1)  # (B, K, 64, 64)
     out = _smallest_mean(covariances).clamp_min(1e-12).sqrt()
-    return out if corners else out[:, 0]
+    return out[:, 0] if corner is None else out
 
 
 def _covariance(patches: Tensor) -> Tensor:  # (B, h, w, 64) -> (B, 64, 64)
@@ -169,15 +169,17 @@ def _smallest_mean(covariances: Tensor) -> Tensor:  # (..., 64, 64) -> (...,)
 class CramerGaussian:
     """L_est, the Cramer Gaussian loss: after the GAT with the right (α, σ), noise has unit std everywhere.
 
-    gray: Σ over the four ¾ corner crops of (η(G(y_s)) − 1)², plus (η(G(y)) − 1)²;
+    gray: Σ over the four corner crops of (η(G(y_s)) − 1)², plus (η(G(y)) − 1)²;
     colour: Σ_j (η_j − 1)² + Σ_{j≠k} (η_j − η_k)². Both averaged over the batch.
 
     Attributes:
         stride: step between patches; see `chen_noise_std`.
+        corner: side of the corner crops over the image's; ¾ is the paper's.
         skipped: batches left out because the eigendecomposition failed.
     """
 
     stride: int = 1
+    corner: float = 0.75
     skipped: int = 0
 
     def __call__(self, noisy: Tensor, alpha: Tensor, sigma2: Tensor) -> Tensor:
@@ -195,7 +197,7 @@ class CramerGaussian:
     def _loss(self, stabilised: Tensor) -> Tensor:
         batch, channels, height, width = stabilised.shape
         if channels == 1:
-            eta = chen_noise_std(stabilised[:, 0], corners=True, stride=self.stride)  # (B, 5)
+            eta = chen_noise_std(stabilised[:, 0], self.corner, self.stride)  # (B, 5)
             return ((eta - 1) ** 2).sum(1).mean()
         flat = stabilised.reshape(batch * channels, height, width)
         eta = chen_noise_std(flat, stride=self.stride).view(batch, channels)

@@ -39,10 +39,12 @@ def test_chen_gradient_is_the_numerical_one() -> None:
     assert gain.grad.item() == pytest.approx((up - down) / (2 * step), rel=1e-3)
 
 
-def test_corner_crops_equal_crops_cut_out_by_hand() -> None:
+@pytest.mark.parametrize(("corner", "side"), [(0.75, 48), (0.5, 32)])
+def test_corner_crops_equal_crops_cut_out_by_hand(corner: float, side: int) -> None:
     image = torch.randn(1, 64, 64, generator=torch.Generator().manual_seed(3))
-    together = losses.chen_noise_std(image, corners=True)[0]
-    cuts = [image[:, y, x] for y in (slice(48), slice(16, None)) for x in (slice(48), slice(16, None))]
+    together = losses.chen_noise_std(image, corner=corner)[0]
+    ends = (slice(side), slice(64 - side, None))
+    cuts = [image[:, y, x] for y in ends for x in ends]
     for got, cut in zip(together, [*cuts, image], strict=True):
         assert got.item() == pytest.approx(losses.chen_noise_std(cut).item(), rel=1e-4)
 

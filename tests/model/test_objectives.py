@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from model.config import EstimatorConfig, ObjectiveConfig, network_preset
+from model.networks import covariance
 from model.networks.estimator import NoiseEstimator
 from model.networks.unets import DenoiserNetwork, build_denoiser
 from model.training.masker import draw_phases
@@ -78,6 +81,28 @@ def test_regulariser_trains_the_estimator_and_not_the_denoiser() -> None:
     objective.regulariser(batch.noisy, noise.alpha, noise.variance_masked).backward()
     assert all(p.grad is None for p in network.parameters())
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in objective.parameters())
+
+
+def test_a_known_noise_takes_the_estimator_s_place() -> None:
+    config = ObjectiveConfig("blind2sound", risk=1.0, known_alpha=0.05, known_sigma=0.02)
+    network, objective = small_pair(config)
+    loss, parts = objective(network, batch_of())
+    loss.backward()
+    assert (parts["alpha"], parts["sigma"]) == (pytest.approx(0.05), pytest.approx(0.02))
+    assert "est" not in parts and all(p.grad is None for p in objective.parameters())
+    louder = build(replace(config, known_alpha=0.1), 1)
+    assert louder(network, batch_of())[0].item() != loss.item()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_dependent_branches_add_their_deviations(channels: int) -> None:
+    _, objective = small_pair(ObjectiveConfig("blind2sound", dependent=True), channels)
+    _, independent = small_pair(ObjectiveConfig("blind2sound"), channels)
+    assert isinstance(objective, Blind2Sound) and isinstance(independent, Blind2Sound)
+    factor = torch.rand(1, channels * (channels + 1) // 2, 4, 4)
+    torch.testing.assert_close(objective._covariance(factor, factor, 3.0), covariance.outer_gram(factor))
+    smaller = independent._covariance(factor, factor, 3.0)  # errors that cancel: (1 + 9) / 16
+    torch.testing.assert_close(smaller, 0.625 * covariance.outer_gram(factor))
 
 
 def test_visibility_schedule() -> None:

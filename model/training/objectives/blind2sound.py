@@ -40,13 +40,14 @@ class Blind2Sound(Objective):
         super().__init__(config, channels)
         self.g = NoiseEstimator(config.estimator, channels)
         self.lr_ratio = config.estimator.lr_ratio
-        self.regulariser = CramerGaussian(stride=config.patch_stride)
+        self.regulariser = CramerGaussian(config.patch_stride, config.corner)
+        self.enhanced = config.enhanced_noise and not config.known_alpha  # what is known has one σ
 
     def forward(self, denoiser: Denoise, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         config = self.config
         lam = visibility(batch.progress, config.visibility_start, config.visibility_end, config.visibility_knee)
         start, black = _known_noise(batch) if config.informed else (None, 0.0)
-        noise: NoiseEstimate = self.g(batch.noisy, start)
+        noise: NoiseEstimate = _given(config, batch.noisy) if config.known_alpha else self.g(batch.noisy, start)
         parts = {"lambda": lam}
         if config.risk:
             given = NoiseEstimate(*(part.detach() for part in noise))
@@ -59,12 +60,12 @@ class Blind2Sound(Objective):
                 visible = denoiser(batch.noisy)
             loss = arv = self._likelihood(denoiser, batch, visible, noise, lam, black)
         parts["arv"] = arv.item()
-        if config.regulariser and batch.step % config.regulariser_every == 0:
-            sigma2 = read_variance(noise, lam, config.enhanced_noise)
+        if config.regulariser and not config.known_alpha and batch.step % config.regulariser_every == 0:
+            sigma2 = read_variance(noise, lam, self.enhanced)
             est = self.regulariser(batch.noisy - black, noise.alpha, sigma2)
             loss = loss + config.regulariser * config.regulariser_every * est
             parts["est"] = est.item()
-        parts |= _noise_parts(noise, lam, config.enhanced_noise)
+        parts |= _noise_parts(noise, lam, self.enhanced)
         return loss, parts
 
     def _likelihood(
@@ -78,17 +79,22 @@ class Blind2Sound(Objective):
     ) -> Tensor:
         """L_arv, the mean over the drawn phases; `visible` is f(y), which gets no gradient."""
         config, noisy = self.config, batch.noisy
-        mean_v, sigma_v = visible[0].detach(), covariance.outer_gram(visible[1].detach())
+        mean_v, factor_v = visible[0].detach(), visible[1].detach()
         average = neighbour_average(noisy)
         losses = []
         for phase in draw_phases(config.phases, batch.generator):
             mean_m, factor_m = denoiser(mask_phase(noisy, average, phase))
-            sigma_m = covariance.outer_gram(at_phase(factor_m, phase))
             mean = revisible_mean(at_phase(mean_m, phase), at_phase(mean_v, phase), lam)
-            sigma_x = revisible_covariance(sigma_m, at_phase(sigma_v, phase), lam)
-            variance = noise_variance(mean - black, noise, lam, config.enhanced_noise)
+            sigma_x = self._covariance(at_phase(factor_m, phase), at_phase(factor_v, phase), lam)
+            variance = noise_variance(mean - black, noise, lam, self.enhanced)
             losses.append(adaptive_revisible(at_phase(noisy, phase), mean, sigma_x, variance, config.beta))
         return torch.stack(losses).mean()
+
+    def _covariance(self, masked: Tensor, visible: Tensor, lam: float) -> Tensor:
+        """Σ_x of the factors A of the two branches, (B, T, H, W) each."""
+        if self.config.dependent:
+            return covariance.outer_gram(revisible_mean(masked, visible, lam))
+        return revisible_covariance(covariance.outer_gram(masked), covariance.outer_gram(visible), lam)
 
     def _risk(
         self, denoiser: Denoise, batch: Batch, noise: NoiseEstimate, lam: float, black: Tensor | float
@@ -98,9 +104,16 @@ class Blind2Sound(Objective):
         f = denoiser.exact  # a difference quotient needs every bit of float32
         visible: tuple[Tensor, Tensor] = f(noisy)
         slope = own_slope(lambda image: f(image)[0], noisy, visible[0], noise.alpha, batch.generator)
-        sigma2 = read_variance(noise, lam, self.config.enhanced_noise)
+        sigma2 = read_variance(noise, lam, self.enhanced)
         variance = noise.alpha.view(-1, 1, 1, 1) * (noisy - black) + sigma2.view(-1, 1, 1, 1)
         return visible, unbiased_risk(noisy, visible[0], variance, slope).mean() / variance.mean()
+
+
+def _given(config: ObjectiveConfig, noisy: Tensor) -> NoiseEstimate:
+    """The configured noise, for every image."""
+    ones = noisy.new_ones(len(noisy))
+    variance = config.known_sigma**2 * ones
+    return NoiseEstimate(config.known_alpha * ones, variance, variance)
 
 
 def _known_noise(batch: Batch) -> tuple[Tensor, Tensor]:
