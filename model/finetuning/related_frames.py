@@ -143,11 +143,15 @@ def choose(
         groups: which file each image is from.
 
     Raises:
-        InvalidOption: no such option, or frames are asked for and there are none.
+        InvalidOption: no such option, fewer frames than the base sees, or frames are asked for and there are none.
     """
     if option not in OPTIONS:
         raise InvalidOption(f"frames must be one of {', '.join(OPTIONS)}, not {option!r}")
     seen = max(int(option) if option.isdecimal() else 1, base.frames)
+    if option.isdecimal() and seen > int(option):
+        raise InvalidOption(
+            f"frames={option} is less than the {seen} that {base.name} sees: use {seen} or another base"
+        )
     possible = [those for those in series or () if len(those) > 1 and _one_size(images, those)]
     if option == "none" or not possible:
         if option not in ("auto", "none"):

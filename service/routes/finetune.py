@@ -113,6 +113,12 @@ def _choose(services: Services, caller: Caller, options: FineTuneRequest) -> Bas
         raise refused_field(
             "base_model", f"{error} GET /models lists those that exist; `none` starts from nothing"
         ) from error
+    if options.frames in ("3", "5") and int(options.frames) < model.frames:
+        raise refused_field(
+            "frames",
+            f"{model.id} sees {model.frames} frames at once, and so does what is made from it: send {model.frames}, "
+            "leave `frames` out, or name another base_model",
+        )
     return named(model, "base_model", options.quality)
 
 

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from safetensors.torch import load
 
 from model.arrays.missing import find
+from model.arrays.normalise import IDENTITY
 from model.arrays.pixels import Pixels
 from model.errors import InvalidOption
-from model.finetuning import finetune
+from model.finetuning import finetune, related_frames
 from model.finetuning.finetune import FineTuneConfig, FineTuner
 from model.inference.denoiser import Denoiser
 from model.inference.line_step import LineStep
@@ -143,6 +144,13 @@ def test_a_wider_base_answers_as_the_base_whatever_it_sees() -> None:
     base = Denoiser.load("base-gray", device="cpu", precision="float32")
     wide = Denoiser("wide", with_frames(base.network, 5).eval(), {}, "", base.device, "float32")
     assert np.allclose(wide.denoise(stack_of(3)), base.denoise(stack_of(3)), atol=1e-5)
+
+
+def test_a_base_of_five_frames_makes_no_model_of_three() -> None:
+    base = Denoiser.load("base-gray", device="cpu", precision="float32")
+    wide = Denoiser("wide", with_frames(base.network, 5).eval(), {}, "", base.device, "float32")
+    with pytest.raises(InvalidOption, match="less than the 5 of wide"):
+        related_frames.choose("3", True, [], None, None, IDENTITY, lambda _: np.zeros(4, np.float32), wide)
 
 
 def test_a_page_sees_its_neighbours_and_those_alone(looking: Denoiser) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import select
 
@@ -154,3 +155,17 @@ def test_a_model_of_frames_is_left_to_workers_that_know_them(rich: Running) -> N
     with rich.services.engine.connect() as connection:
         needs = [row.needs for row in connection.execute(select(jobs.c.needs).order_by(jobs.c.created_at))]
     assert needs == [KNOWS_FRAMES, 0]
+
+
+def test_fewer_frames_than_the_base_sees_are_refused_before_the_work(rich: Running) -> None:
+    models = rich.services.models
+    models.register("base-frames", "base-frames", 1, {"frames": {"seen": 5}}, "models/base-frames", 3, "f" * 64)
+    files = [("images", (f"t{i}.png", png(64, 64), "image/png")) for i in range(2)]
+
+    def send(frames: str) -> httpx.Response:
+        return rich.http.post("/finetune", files=files, data={"base_model": "base-frames", "frames": frames})
+
+    refused = send("3")
+    assert refused.status_code == 422 and refused.json()["errors"][0]["field"] == "frames"
+    assert "base-frames sees 5 frames at once" in refused.json()["detail"]
+    assert [send(frames).status_code for frames in ("5", "auto", "none")] == [202, 202, 202]
