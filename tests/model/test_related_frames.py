@@ -149,7 +149,7 @@ def test_a_wider_base_answers_as_the_base_whatever_it_sees() -> None:
 def test_a_base_of_five_frames_makes_no_model_of_three() -> None:
     base = Denoiser.load("base-gray", device="cpu", precision="float32")
     wide = Denoiser("wide", with_frames(base.network, 5).eval(), {}, "", base.device, "float32")
-    with pytest.raises(InvalidOption, match="less than the 5 of wide"):
+    with pytest.raises(InvalidOption, match="less than the 5 that wide sees"):
         related_frames.choose("3", True, [], None, None, IDENTITY, lambda _: np.zeros(4, np.float32), wide)
 
 
