@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from images.note import compose
-from lab import estimates, files, tables
+from lab import estimates, files, raw_sets, tables
 from lab.choice import Denoisers
 from lab.evaluate import against_clean, against_reference
 from lab.export import write_onnx
@@ -116,7 +116,9 @@ def evaluate(
     if (noise is None) == (reference is None):
         raise ModelError("give either --noise (clean images) or --reference (real pairs)")
     denoiser = Denoiser.load(model, device)
-    if reference is not None:
+    if reference is not None and denoiser.channels == raw_sets.CHANNELS:
+        score = raw_sets.against_raw_reference(denoiser, images, reference)
+    elif reference is not None:
         score = against_reference(denoiser, images, reference, affine=affine)
     else:
         assert noise is not None
@@ -161,7 +163,10 @@ def publish(
 
 @app.command()
 def train(
-    images: Annotated[Path, typer.Argument(help="Folder of images: noisy ones with --noise none, else clean ones.")],
+    images: Annotated[
+        Path,
+        typer.Argument(help="Folder of noisy images (--noise none), or of clean ones; of four channels: mosaics."),
+    ],
     run: Annotated[Path, typer.Argument(help="Folder of the run; a run found there is resumed.")],
     preset: Annotated[str, typer.Option(help="Network and loss: paper (as published), fast or best (ours).")] = "fast",
     channels: Annotated[int, typer.Option(help="1 gray, 3 RGB, 4 packed RAW.")] = 1,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from lab import raw_sets
 from lab.files import NoImages, Pixels, image_files, pages
 from model.arrays.pixels import to_channels
 
@@ -14,9 +15,13 @@ SkipHandler = Callable[[Path, str], None]
 def read_training_set(folder: Path, channels: int, on_skip: SkipHandler | None = None) -> list[Pixels]:
     """Every page of every readable file as (C, H, W); `on_skip(path, reason)` is told of each file that is not.
 
+    Four channels are packed mosaics (`lab.raw_sets`).
+
     Raises:
         NoImages: none could be read.
     """
+    if channels == raw_sets.CHANNELS:
+        return raw_sets.read_raw_set(folder)
     images, reasons = [], []
     for path in image_files(folder):
         try:
