@@ -12,7 +12,7 @@ ROOMS := service worker model images store launch client ops courier lab
 IN_PARALLEL := --numprocesses 2 --dist loadfile --max-worker-restart 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install run key backup restore test test-fast test-page lint audit bench soak faults load lock clean
+.PHONY: help install run key backup restore test test-fast test-page test-napari lint audit bench soak faults load lock clean
 help:
 	@echo "make install   build .venv from the lock (TORCH=auto, cpu or cuda: which build of torch)"
 	@echo "make run       start everything on http://127.0.0.1:8000 (HOST, PORT, B2S_DATA_DIR); Ctrl-C ends it"
@@ -21,6 +21,7 @@ help:
 	@echo "make test-fast those without servers and trainings: for every save"
 	@echo "make backup    write database and blobs into one file: FILE=…; make restore FILE=… reads it back"
 	@echo "make test-page the web page in a real Chromium (from PATH, or B2S_CHROMIUM)"
+	@echo "make test-napari the napari plugin in an environment of its own (.venv-napari), with a real service"
 	@echo "make lint      ruff, mypy, bandit, and the audit where the advisory service answers"
 	@echo "make audit     known holes in the locked packages (needs internet, and fails without)"
 	@echo "make bench     measure the service"
@@ -60,9 +61,12 @@ test-fast: .venv/.installed-dev
 test-page: .venv/.installed-dev
 	$(BIN)/python -m pytest tests/page $(ARGS)
 
+test-napari: .venv/.installed-dev
+	$(BIN)/python plugins/napari-b2s/run_tests.py .venv-napari $(ARGS)
+
 lint: .venv/.installed-dev
-	$(BIN)/ruff check $(ROOMS) tests benchmarks docker tools
-	$(BIN)/ruff format --check $(ROOMS) tests benchmarks docker tools
+	$(BIN)/ruff check $(ROOMS) tests benchmarks docker tools plugins
+	$(BIN)/ruff format --check $(ROOMS) tests benchmarks docker tools plugins
 	$(BIN)/mypy
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml $(ROOMS) docker tools
 	$(BIN)/python tools/audit.py
@@ -104,5 +108,5 @@ COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgra
 	--no-emit-index-url --no-emit-find-links --no-emit-options
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-napari .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -not -path './data/*' -prune -exec rm -rf {} +

@@ -192,6 +192,26 @@ class AsyncClient:
                 await self._run(flows.delete_dataset(dataset_id))
         return made
 
+    async def submit_finetune(
+        self,
+        images: Images,
+        *,
+        on_upload: Callable[[int, int], None] = lambda done, total: None,
+        **options: Unpack[FineTuneOptions],
+    ) -> Job:
+        """Upload images, start a fine-tune and return at once; `FineTuned.from_job` reads what `wait` gives.
+
+        The images stay on the server as the dataset that `Job.raw["dataset_id"]` names, until `delete_dataset`.
+        Arguments and errors are those of `finetune`.
+        """
+        listed = await asyncio.to_thread(collect, images)
+        dataset_id = await self._run(flows.fill(listed, lambda done: on_upload(done, len(listed))))
+        return await self._run(flows.submit_finetune(dataset_id, options, listed))
+
+    async def delete_dataset(self, dataset_id: str) -> None:
+        """Remove uploaded images. Raises Conflict while a job learns from them."""
+        await self._run(flows.delete_dataset(dataset_id))
+
     async def wait(self, job_id: str, timeout: float | None = None) -> Job:
         """The job once it has succeeded. Raises JobFailed, JobCanceled or TimedOut."""
         return await self._run(flows.wait(job_id, self._timeout if timeout is None else timeout))

@@ -186,6 +186,26 @@ class Client:
                 self._run(flows.delete_dataset(dataset_id))
         return made
 
+    def submit_finetune(
+        self,
+        images: Images,
+        *,
+        on_upload: Callable[[int, int], None] = lambda done, total: None,
+        **options: Unpack[FineTuneOptions],
+    ) -> Job:
+        """Upload images, start a fine-tune and return at once; `FineTuned.from_job` reads what `wait` gives.
+
+        The images stay on the server as the dataset that `Job.raw["dataset_id"]` names, until `delete_dataset`.
+        Arguments and errors are those of `finetune`.
+        """
+        listed = collect(images)
+        dataset_id = self._run(flows.fill(listed, lambda done: on_upload(done, len(listed))))
+        return self._run(flows.submit_finetune(dataset_id, options, listed))
+
+    def delete_dataset(self, dataset_id: str) -> None:
+        """Remove uploaded images. Raises Conflict while a job learns from them."""
+        self._run(flows.delete_dataset(dataset_id))
+
     def wait(self, job_id: str, timeout: float | None = None) -> Job:
         """The job once it has succeeded. Raises JobFailed, JobCanceled or TimedOut."""
         return self._run(flows.wait(job_id, self._timeout if timeout is None else timeout))
