@@ -27,7 +27,7 @@ export function named(job, name) {
 export const leaveOut = (job) => left.add(job.id);
 
 /** What the list calls a job. */
-export const nameOf = (job) => names.get(job.id) ?? job.input?.name ?? (job.options?.name ? `${job.kind} ${job.options.name}` : `${job.kind}, ${new Date(job.created_at).toLocaleTimeString()}`);
+export const nameOf = (job) => names.get(job.id) ?? job.input?.name ?? (job.links.results && job.input?.files ? `batch of ${job.input.files} files, ${new Date(job.created_at).toLocaleTimeString()}` : job.options?.name ? `${job.kind} ${job.options.name}` : `${job.kind}, ${new Date(job.created_at).toLocaleTimeString()}`);
 
 /** Show the list from now on; `open(job)` shows what came of one. */
 export function listen(open, complain) {
@@ -157,7 +157,8 @@ function row(job) {
   };
   const actions = [];
   const finetune = job.kind === "finetune";
-  if (finetune || job.links.preview) actions.push(button(finetune && !FINAL.includes(job.state) ? "Watch" : "Open", async () => onOpen(job)));
+  const followed = finetune || job.links.results; // what can be opened while it runs
+  if (followed || job.links.preview) actions.push(button(followed && !FINAL.includes(job.state) ? "Watch" : "Open", async () => onOpen(job)));
   if (!FINAL.includes(job.state) && !job.cancel_requested) actions.push(button("Cancel", () => request(job.links.cancel, { method: "POST" }).then(() => refresh())));
   if (FINAL.includes(job.state)) actions.push(button("Delete", () => remove(job)));
   const link = element("a", { href: `?job=${job.id}` }, name);

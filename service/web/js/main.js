@@ -1,6 +1,7 @@
 /** The page: wires the form, the viewer, the job list and the key dialog together. */
 
 import * as api from "./api.js";
+import * as batch from "./batch.js";
 import { MOST_SIDE, drawn } from "./drawn.js";
 import { takeDrops, takePastes, visible } from "./drop.js";
 import { $, element } from "./elements.js";
@@ -14,6 +15,7 @@ import { Unreadable } from "./unreadable.js";
 import { Viewer } from "./viewer.js";
 
 const SIDE_OF_PREVIEW = 512;
+const MOST_SINGLE = 8; // files that are shown one after another; more are one job with a table
 const PAGE_PAUSE = 300; // milliseconds that a page is looked at before it is drawn
 const viewer = new Viewer($("canvas"));
 const uploads = new Map(); // job id → the file it was made of; the service gives no upload back
@@ -67,8 +69,22 @@ async function run(file, extra = {}, wanted = () => true) {
   }
 }
 
+/** Send many files as one job, and show what comes of each. */
+async function sendBatch(files) {
+  say(`Sending ${files.length} files`);
+  try {
+    const job = await batch.send(files, options());
+    refresh();
+    say("");
+    await open(job);
+  } catch (error) {
+    complain(error);
+  }
+}
+
 async function send(files) {
   $("error").hidden = true;
+  if (files.length > MOST_SINGLE) return sendBatch(files);
   for (const [index, file] of files.entries()) {
     try {
       const job = await run(file);
@@ -88,6 +104,7 @@ async function open(job) {
     finetune.watch(job).catch(complain);
     return;
   }
+  if (job.links.results) return batch.watch(job).catch(complain);
   const mine = ++turn;
   history.replaceState(null, "", `?job=${job.id}`);
   try {
@@ -110,6 +127,23 @@ async function open(job) {
   } catch (error) {
     if (mine === turn) complain(error);
   }
+}
+
+/** Show one image of a batch beside its upload, if that is still at hand: as a job of its own would be shown. */
+async function openFile(job, file, { name, result, result_link, report_link }) {
+  const links = { ...job.links, result: result_link, report: report_link, results: null, preview: null };
+  const one = { ...job, result, links, input: { name } };
+  const mine = ++turn;
+  const bytes = await (await api.request(result_link)).blob();
+  const found = file ? { before: await readRaster(file), after: await readRaster(bytes) } : { before: await readRaster(bytes), after: null };
+  if (mine !== turn) return;
+  $("report").replaceChildren();
+  look(one, file, found);
+  offer(one, file, bytes);
+  blend();
+  $("viewer-title").scrollIntoView({ block: "start" });
+  if (report_link) showReport($("report"), await api.json(report_link));
+  say(`${name} is open.`);
 }
 
 /** Show a job of the list or of the address: the slider tells its strength. */
@@ -267,6 +301,7 @@ function listen() {
   for (const id of ["model", "tune-base"]) $(id).addEventListener("change", settleQualities);
   $("denoise-form").addEventListener("submit", (event) => event.preventDefault());
   $("key-open").addEventListener("click", async () => (await askForKey("")) && start());
+  batch.listen({ onOpen: openFile, onJob: refresh, onError: complain });
   finetune.listen({
     onError: complain,
     onJob: refresh,
@@ -285,7 +320,7 @@ async function linked() {
   const id = new URLSearchParams(location.search).get("job");
   if (!id || shown) return;
   const job = await api.json(`${api.base}/jobs/${encodeURIComponent(id)}`);
-  if (job.kind === "finetune") return revisit(job);
+  if (job.kind === "finetune" || job.links.results) return revisit(job);
   const done = await api.ended(job, ({ state }) => say(`${jobs.nameOf(job)}: ${state}`));
   if (done.state === "succeeded") return revisit(done);
   throw new api.Problem(422, { title: `${jobs.nameOf(done)} was not denoised`, detail: done.error?.detail ?? `The job was ${done.state}.` });
