@@ -30,7 +30,7 @@ def docs(browser: Browser, service: Service, request: pytest.FixtureRequest) -> 
 def test_the_first_execute_of_denoise_works(docs: Page) -> None:
     operation = docs.locator("#operations-denoise-denoise")
     operation.locator(".opblock-summary").click()
-    operation.locator("input[type=file]").set_input_files(ROOT / "examples" / "noisy.png")
+    operation.locator("[data-property-name=image] input[type=file]").set_input_files(ROOT / "examples" / "noisy.png")
     operation.get_by_role("button", name="Execute").click()
     status = operation.locator(".live-responses-table tbody .response-col_status").first
     expect(status).to_have_text("202", timeout=MINUTE)
