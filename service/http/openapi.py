@@ -149,6 +149,13 @@ RESULT_RESPONSES: Responses = {
     304: {"description": "You have it: `If-None-Match` names its ETag."},
     **responses(*_NOT_THERE, problems.RangeNotSatisfiable, problems.InvalidRequest),
 }
+FILE_LIST_RESPONSES: Responses = {
+    200: {
+        "description": "The list; as a tar, with the results of those that have ended.",
+        "content": {"application/x-tar": IMAGE},
+    },
+    **responses(problems.JobNotFound, problems.NotABatch, problems.ResultGone, problems.InvalidRequest),
+}
 _NOT_IN_BATCH = (*_NOT_THERE, problems.NotABatch, problems.FileNotFound)
 FILE_RESULT_RESPONSES: Responses = {
     200: {

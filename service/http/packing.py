@@ -15,6 +15,8 @@ ZIP, TAR = "application/zip", "application/x-tar"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The time of every file: the same results are the same bytes."""
 
+_SENT_BYTES = 1 << 18
+
 
 @dataclass(frozen=True, slots=True)
 class Packed:
@@ -29,7 +31,15 @@ class Packed:
 
 def pack(blobs: Blobs, files: Sequence[Packed], media_type: str) -> Iterator[bytes]:
     """The archive in chunks. Raises BlobMissing or BlobStoreError where bytes are gone: the transfer breaks off."""
-    return _tarred(blobs, files) if media_type == TAR else _zipped(blobs, files)
+    held: list[bytes] = []
+    size = 0
+    for piece in _tarred(blobs, files) if media_type == TAR else _zipped(blobs, files):
+        held.append(piece)
+        size += len(piece)
+        if size >= _SENT_BYTES:  # each chunk changes threads, which costs more than to pack a small file
+            yield b"".join(held)
+            held, size = [], 0
+    yield b"".join(held)
 
 
 def entity_tag(files: Sequence[Packed], media_type: str) -> str:

@@ -1,22 +1,23 @@
 """Results of a batch: a list of its files, each file's result and report, and all of them as one archive."""
 
-import hashlib
 import json
+import time
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from service.edge.access import READ
 from service.http import openapi, problems
+from service.http.batch_archive import packed_files
 from service.http.downloads import StoredFile, client_has, gone, serve
 from service.http.file_view import FileList, file_view
 from service.http.job_of_path import JobDep
-from service.http.packing import TAR, ZIP, Packed, entity_tag, pack, safe_names
-from service.http.parameters import PlainText
+from service.http.packing import TAR, ZIP, entity_tag, pack
+from service.http.parameters import PlainText, WaitQuery
 from service.http.preferences import weight_of
 from service.http.report_view import ReportView
 from service.services import BasePath, Services, ServicesDep
@@ -27,7 +28,12 @@ router = APIRouter(tags=["results"])
 
 RETRY_SECONDS = "1"
 EXTENSIONS = {ZIP: ".zip", TAR: ".tar"}
-LISTING = "results.json"
+
+GATHER_SECONDS = 0.5
+"""How long a held list goes on gathering files once it has one: else a quick batch would be asked for each of them."""
+
+PAGE_BYTES = 64 * 2**20
+"""A page of results ends with the one that reaches this, so that who reads it may hold it in memory."""
 
 Index = Annotated[int, Path(ge=0, le=2**31 - 1, description="Place of the file in the batch, from 0.", examples=[0])]
 Which = Annotated[
@@ -40,10 +46,8 @@ Which = Annotated[
 ]
 
 
-class ResultsQuery(BaseModel):
-    """Which files to list."""
-
-    model_config = ConfigDict(extra="forbid")
+class ResultsQuery(WaitQuery):
+    """Which files to list, and how long to wait for one that has ended."""
 
     name: PlainText | None = Field(None, max_length=2000, description="Only files of this name.")
     limit: int = Field(1000, ge=1, le=1000, description="Files a page.")
@@ -58,14 +62,21 @@ class ResultsQuery(BaseModel):
     summary="List the files of a batch",
     dependencies=[READ],
     response_model=FileList,
-    responses=openapi.responses(problems.JobNotFound, problems.NotABatch, problems.ResultGone, problems.InvalidRequest),
+    responses=openapi.FILE_LIST_RESPONSES,
 )
 async def list_results(
-    services: ServicesDep, job: JobDep, base: BasePath, query: Annotated[ResultsQuery, Query()]
-) -> FileList:
-    """Every file with what became of it, also while the job runs and after a cancel."""
-    _require_batch(job)
-    files = await to_thread.run_sync(services.job_files.page, job.id, query.cursor or 0, query.limit + 1, query.name)
+    request: Request, services: ServicesDep, job: JobDep, base: BasePath, query: Annotated[ResultsQuery, Query()]
+) -> FileList | Response:
+    """Every file with what became of it, also while the job runs and after a cancel.
+
+    With `Accept: application/x-tar` the files that have ended, from the cursor to the first that has not, with their
+    results: a tar whose first member, `results.json`, has the list and `next_cursor`. With a wait, the answer is held
+    until there is one, half a second longer for those behind it, and never beyond the end of the job.
+    """
+    job, files = await _followed(services, job, query)
+    accept = request.headers.get("accept")
+    if weight_of(accept, TAR) > weight_of(accept, "application/json"):
+        return await _page_of_results(services, job, files, query)
     more = str(files[query.limit].number) if len(files) > query.limit else None
     return FileList(files=[file_view(job, file, base) for file in files[: query.limit]], next_cursor=more)
 
@@ -123,7 +134,7 @@ async def archive_of(request: Request, services: Services, job: Job) -> Response
         )
     _require_batch(job)
     files = await to_thread.run_sync(services.job_files.page, job.id)
-    packed = await to_thread.run_sync(_packed, job, files)
+    packed = await to_thread.run_sync(packed_files, job, files, {"job": job.id})
     if len(packed) == 1:
         reason = f"failed: {job.error.detail}" if job.error else f"{job.state} before a file was done."
         raise problems.JobHasNoResult(f"The job {reason}", job_state=job.state)
@@ -145,25 +156,54 @@ async def archive_of(request: Request, services: Services, job: Job) -> Response
     return StreamingResponse(pack(services.blobs, packed, media_type), headers=headers, media_type=media_type)
 
 
-def _packed(job: Job, files: Sequence[JobFile]) -> list[Packed]:
-    """What the archive holds: first the list of all files, then the results that there are."""
-    done = [file for file in files if file.result_key is not None and file.result is not None]
-    facts = [file.result or {} for file in done]
-    names = safe_names([LISTING, *(file.name for file in done)], [".json", *(one["extension"] for one in facts)])[1:]
-    named = {file.number: name for file, name in zip(done, names, strict=True)}
-    listed = [
-        file_view(job, file, "").model_dump(mode="json", exclude={"result_link", "report_link"})
-        | {"file": named.get(file.number)}
-        for file in files
-    ]
-    listing = json.dumps({"job": job.id, "files": listed}, indent=1).encode()
-    return [
-        Packed(LISTING, len(listing), hashlib.sha256(listing).hexdigest(), data=listing),
-        *(
-            Packed(name, one["bytes"], one["sha256"], key=file.result_key)
-            for file, name, one in zip(done, names, facts, strict=True)
-        ),
-    ]
+async def _followed(services: Services, job: Job, query: ResultsQuery) -> tuple[Job, Sequence[JobFile]]:
+    """The files from the cursor on, one more than a page has, once the wait is over; and the job as it is then."""
+    first, deadline = query.cursor or 0, time.monotonic() + min(query.wait or 0.0, services.settings.max_wait_seconds)
+    gathering = False
+    while True:
+        _require_batch(job)
+        files = await to_thread.run_sync(services.job_files.page, job.id, first, query.limit + 1, query.name)
+        ended = len(_ended(job, files))
+        if ended and not gathering:
+            gathering, deadline = True, min(deadline, time.monotonic() + GATHER_SECONDS)
+        left = deadline - time.monotonic()
+        if job.state.final or not files or ended >= query.limit or left <= 0 or services.watcher.closed:
+            return job, files
+        if ended:
+            await services.watcher.final(job.id, left)
+        else:
+            await services.watcher.changed(job.id, job.event_seq, left)
+        job = await to_thread.run_sync(services.jobs.get, job.id, job.tenant)
+
+
+def _ended(job: Job, files: Sequence[JobFile]) -> Sequence[JobFile]:
+    """The first files, up to one whose turn is still to come."""
+    if job.state.final:
+        return files
+    return files[: next((n for n, file in enumerate(files) if file.state is JobState.QUEUED), len(files))]
+
+
+async def _page_of_results(
+    services: Services, job: Job, files: Sequence[JobFile], query: ResultsQuery
+) -> StreamingResponse:
+    """The files that have ended as a tar, up to `limit` of them and to PAGE_BYTES."""
+    shown: list[JobFile] = []
+    size = 0
+    for file in _ended(job, files[: query.limit]):
+        shown.append(file)
+        size += int((file.result or {}).get("bytes", 0))
+        if size >= PAGE_BYTES:
+            break
+    cursor = shown[-1].number + 1 if shown else query.cursor or 0
+    about = {
+        "job": job.id,
+        "state": job.state,
+        "error": None if job.error is None else {"code": job.error.code, "detail": job.error.detail},
+        "next_cursor": str(cursor) if len(shown) < len(files) else None,
+    }
+    packed = await to_thread.run_sync(packed_files, job, shown, about)
+    headers = {"B2S-Job-Id": job.id, "Vary": "Accept", "Cache-Control": "no-store"}
+    return StreamingResponse(pack(services.blobs, packed, TAR), headers=headers, media_type=TAR)
 
 
 async def _file(services: Services, job: Job, which: str) -> JobFile:

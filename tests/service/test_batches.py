@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 from sqlalchemy import select
 
 from service.http.packing import safe_names
+from service.routes import batches
 from store.blobs import done_key
 from store.job import Job, JobError, JobFile, JobState, Outcome, Progress
 from store.options import KNOWS_BATCHES
@@ -228,6 +231,61 @@ def test_all_results_as_one_archive(gateway: Running, done: dict[str, Any], acce
     had = gateway.http.get(path, headers=headers | {"If-None-Match": answer.headers["etag"]})
     assert (had.status_code, had.content) == (304, b"")
     assert gateway.http.head(path, headers=headers).headers["etag"] == answer.headers["etag"]
+
+
+def page(gateway: Running, job: dict[str, Any], **query: Any) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """What `results.json` says in a tar of results, and the other members."""
+    headers = {"Accept": "application/x-tar"}
+    found = members(gateway.http.get(f"/jobs/{job['id']}/results", params=query, headers=headers, timeout=60))
+    return json.loads(found.pop("results.json")), found
+
+
+def test_results_come_as_they_grow(gateway: Running) -> None:
+    job = posted(gateway, images("a.png", "a.png", "c.png", "d.png"))
+    claimed = gateway.claim()
+    files = gateway.services.job_files.page(claimed.id)
+    do(gateway, claimed, files[0], b"result 0")
+    do(gateway, claimed, files[1], b"result 1", done=2)
+    told, found = page(gateway, job)
+    assert (told["job"], told["state"], told["error"], told["next_cursor"]) == (job["id"], "running", None, "2")
+    assert [(file["index"], file["file"], file["state"]) for file in told["files"]] == [
+        (0, "a.png", "succeeded"),
+        (1, "a-2.png", "succeeded"),
+    ]
+    assert found == {"a.png": b"result 0", "a-2.png": b"result 1"}
+    told, found = page(gateway, job, limit=1)
+    assert (told["next_cursor"], found) == ("1", {"a.png": b"result 0"})
+    told, found = page(gateway, job, cursor=2)
+    assert (told["files"], told["next_cursor"], found) == ([], "2", {})
+    do(gateway, claimed, files[2], None, done=3)
+    gateway.services.jobs.request_cancel(job["id"])
+    assert gateway.services.jobs.canceled(claimed)
+    told, found = page(gateway, job, cursor=2, wait=60)  # what has ended is not waited for
+    assert [file["state"] for file in told["files"]] == ["failed", "canceled"] and not found
+    assert (told["state"], told["next_cursor"]) == ("canceled", None)
+    assert gateway.http.get(f"/jobs/{job['id']}/results", headers={"Accept": "*/*"}).json()["files"]
+
+
+def test_a_page_of_results_is_bounded_in_bytes(gateway: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "PAGE_BYTES", 5)
+    job = posted(gateway, images("a.png", "b.png"))
+    claimed = gateway.claim()
+    for file in gateway.services.job_files.page(claimed.id):
+        do(gateway, claimed, file, b"result")
+    finish(gateway, claimed)
+    assert [page(gateway, job, cursor=cursor)[0]["next_cursor"] for cursor in (0, 1, 2)] == ["1", None, None]
+
+
+def test_a_list_is_held_until_a_file_has_ended(gateway: Running) -> None:
+    job = posted(gateway, images("a.png", "b.png"))
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(page, gateway, job, wait=60)
+        claimed = gateway.claim()
+        do(gateway, claimed, gateway.services.job_files.page(claimed.id)[0], b"first")
+        told, found = held.result(timeout=60)
+    assert (told["state"], told["next_cursor"], found) == ("running", "1", {"a.png": b"first"})
+    told, _ = page(gateway, job, cursor=1, wait=0.2)  # and not for ever
+    assert told["files"] == []
 
 
 def test_a_deleted_batch_is_gone(gateway: Running, done: dict[str, Any]) -> None:
