@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,3 +101,58 @@ def test_a_save_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"x\.png"):
         Denoised(b"-", "image/png", "job_1", None, None, None).save(tmp_path / "x.png")
     assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
+
+
+def many_small(folder: Path, count: int = 9) -> None:
+    for number in range(count):
+        write_noise(folder / f"in/{number}.png", number)
+
+
+@pytest.mark.parametrize("usage", [httpx.Response(200, json={"limits": {"set_images": 9, "set_bytes": 10**6}}),
+                                   httpx.Response(403, json={"detail": "This key may not read."}),
+                                   httpx.Response(200, json={"limits": {}})])  # fmt: skip
+def test_where_no_batch_is_taken_each_file_is_a_job(
+    b2s: Callable[..., Result], tmp_path: Path, usage: httpx.Response
+) -> None:
+    many_small(tmp_path)
+    batches: list[str] = []
+
+    def older(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/usage":
+            return usage
+        if request.headers["content-type"].startswith("multipart"):
+            batches.append(request.url.path)
+            return httpx.Response(422, json={"detail": "There is no field images."})
+        return refused(request)
+
+    said = b2s("denoise", "in", "--json", answer=older)
+    lines = [json.loads(line) for line in said.output.splitlines()]
+    assert [(line["state"], line["error"]) for line in lines] == [("failed", refused_words())] * 9
+    assert len(batches) == (usage.status_code == 200 and usage.json()["limits"] != {})
+
+
+def refused_words() -> str:
+    return str(refused(httpx.Request("GET", URL)).json()["detail"])
+
+
+def test_files_of_a_batch_that_is_late_are_late(b2s: Callable[..., Result], tmp_path: Path) -> None:
+    many_small(tmp_path)
+    listing = json.dumps({"job": "job_1", "state": "running", "error": None, "files": [], "next_cursor": "0"}).encode()
+    page = io.BytesIO()
+    with tarfile.open(fileobj=page, mode="w") as tar:
+        member = tarfile.TarInfo("results.json")
+        member.size = len(listing)
+        tar.addfile(member, io.BytesIO(listing))
+
+    def slow(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/usage":
+            return httpx.Response(200, json={"limits": {"set_images": 5, "set_bytes": 10**6}})
+        if request.url.path.endswith("/results"):
+            return httpx.Response(200, content=page.getvalue(), headers={"Content-Type": "application/x-tar"})
+        return httpx.Response(202, json=job("running"))
+
+    said = b2s("denoise", "in", "--timeout", "0.05", "--json", answer=slow)
+    lines = [json.loads(line) for line in said.output.splitlines()]
+    assert [(line["state"], line["job_id"]) for line in lines] == [("late", "job_1")] * 9
+    assert sorted(line["index"] for line in lines) == [0, 0, 1, 1, 2, 2, 3, 3, 4]  # two jobs, as the service allows
+    assert said.exit_code == cli.LATE

@@ -1,6 +1,7 @@
 """Python client of the denoising service: `Client`, `AsyncClient`, and the `b2s` command. No torch, no server in it."""
 
 from .aio import AsyncClient
+from .batches import BatchImage, BatchResult
 from .errors import (
     B2SError,
     Conflict,
@@ -37,6 +38,8 @@ from .version import __version__
 __all__ = [
     "AsyncClient",
     "B2SError",
+    "BatchImage",
+    "BatchResult",
     "Client",
     "Conflict",
     "DayUsage",

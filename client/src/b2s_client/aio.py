@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing, suppress
 from datetime import date
 from pathlib import Path
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, Unpack
 
 import httpx
 
-from . import flows
+from . import batches, flows
 from .arrays import as_body, as_result, exact
+from .batches import BatchImage, BatchResult
 from .calls import Call, Flow
 from .connection import CHUNK_BYTES, call_arguments, client_arguments, content, unreachable
 from .errors import B2SError
@@ -153,6 +154,68 @@ class AsyncClient:
         body = image if isinstance(image, bytes) else await asyncio.to_thread(as_body, image)
         return await self._run(flows.submit(body, options, key))
 
+    async def denoise_batch(
+        self, images: Iterable[BatchImage], *, timeout: float | None = None, **options: Unpack[Options]
+    ) -> AsyncIterator[BatchResult]:
+        """Denoise many files as one job, or as several where the service or FILES and BYTES allow no more in one.
+
+        Yields each result as soon as it is there, in order. A file that cannot be denoised has an `error` and stops no
+        other. Asked for again it finds its jobs of before. What is sent is best small: a job's files are denoised one
+        after another.
+
+        Args:
+            images: paths of image files, or names with the bytes of one. An archive (zip, tar) stands for its files.
+            timeout: longest time in seconds without a result; default: the client's.
+            options: see `Options`; they hold for every image.
+
+        Raises:
+            ValueError, FileNotFoundError: there are no such images.
+            RequestRefused, ImageRefused, LimitReached: the service takes no such batch, or no file is an image.
+            TimedOut, Unreachable, Unavailable: as `denoise`.
+        """
+        files = await asyncio.to_thread(batches.listed, images)
+        ahead: list[Job] = []  # one job is sent while the one before it is worked on
+        for group in batches.grouped(files, await self.batch_limits()):
+            ahead.append(await self._submit_batch(group, options, None))
+            if len(ahead) > 1:
+                async for result in self.batch_results(ahead.pop(0).id, timeout=timeout):
+                    yield result
+        for job in ahead:
+            async for result in self.batch_results(job.id, timeout=timeout):
+                yield result
+
+    async def batch_limits(self) -> batches.Limits:
+        """The most files and bytes of one batch, as the service says."""
+        return await self._run(batches.limits())
+
+    async def submit_batch(
+        self, images: Iterable[BatchImage], *, key: str | None = None, **options: Unpack[Options]
+    ) -> Job:
+        """Start one job of many files and return at once; `batch_results` follows it. Raises as `denoise_batch`.
+
+        `key` makes it safe to ask twice; by default the same files with the same options have the same one.
+        """
+        return await self._submit_batch(await asyncio.to_thread(batches.listed, images), options, key)
+
+    async def _submit_batch(self, files: Sequence[batches.Sent], options: Options, key: str | None) -> Job:
+        if key is None:
+            key = await asyncio.to_thread(batches.batch_key, files, options)
+        with batches.form(files) as (kind, body):
+            return await self._run(batches.submit(kind, body, options, key))
+
+    async def batch_results(
+        self, job_id: str, *, first: int = 0, timeout: float | None = None
+    ) -> AsyncIterator[BatchResult]:
+        """The results of a batch from index `first` on, each as soon as it is there; outlives lost connections.
+
+        They end with the job, whichever way it ends: what was done before a cancel is told. Raises as `denoise_batch`,
+        and NotFound, Gone.
+        """
+        following = batches.Following(job_id, self._timeout if timeout is None else timeout, first)
+        while following.goes_on:
+            for result in await self._run(following.more()):
+                yield result
+
     async def finetune(
         self,
         images: Images,
@@ -236,9 +299,9 @@ class AsyncClient:
         """Remove the bytes of a job."""
         await self._run(flows.delete(job_id))
 
-    async def report(self, job_id: str) -> dict[str, Any]:
-        """What was measured: noise, residual, warnings."""
-        return await self._run(flows.report(job_id))
+    async def report(self, job_id: str, index: int | None = None) -> dict[str, Any]:
+        """What was measured: noise, residual, warnings; of a batch, in the file at `index`."""
+        return await self._run(flows.report(job_id, index))
 
     async def report_picture(self, job_id: str) -> bytes:
         """The report drawn, as a PNG."""

@@ -44,7 +44,7 @@ JOB_ENDED_BADLY = frozenset({"/problems/job-failed", "/problems/job-died", "/pro
 def submit(body: Body, options: Options, key: str | None) -> Flow[Job]:
     """Post an image and return its job at once. Raises ImageRefused for one that is too large to be taken."""
     yield from require_size(body)
-    response = yield _post(body, options, key or uuid.uuid4().hex, held_seconds=0.0)
+    response = yield post(body, options, key or uuid.uuid4().hex)
     return _job(response)
 
 
@@ -60,10 +60,10 @@ def begin(body: Body, options: Options, key: str | None, seconds: float, held_se
     deadline = time.monotonic() + seconds
     yield from require_size(body)
     held = min(seconds, held_seconds)
-    response = yield _post(body, options, key or uuid.uuid4().hex, held, accept_image=True)
+    response = yield post(body, options, key or uuid.uuid4().hex, held, accept_image=True)
     if _is_image(response):
         return (yield from _denoised(response))
-    if response.headers.get("idempotency-replayed") == "true" and _led_to_nothing(response):
+    if response.headers.get("idempotency-replayed") == "true" and led_to_nothing(response):
         left = max(deadline - time.monotonic(), 0.0)
         return (yield from begin(body, options, uuid.uuid4().hex, left, held_seconds))
     job_id: str = response.json()["job_id"] if _problem_type(response) in JOB_ENDED_BADLY else _job(response).id
@@ -118,7 +118,7 @@ def submit_finetune(dataset_id: str, options: FineTuneOptions, images: Sequence[
     key = hashlib.sha256(asked.encode()).hexdigest()
     body = {"dataset_id": dataset_id, **options}
     response = checked((yield Call("POST", "/finetune", headers={"Idempotency-Key": key}, json=body)))
-    if response.headers.get("idempotency-replayed") == "true" and _led_to_nothing(response):
+    if response.headers.get("idempotency-replayed") == "true" and led_to_nothing(response):
         fresh = {"Idempotency-Key": uuid.uuid4().hex}
         response = yield Call("POST", "/finetune", headers=fresh, json=body)
     return _job(response)
@@ -197,9 +197,10 @@ def delete(job_id: str) -> Flow[None]:
     checked((yield Call("DELETE", f"/jobs/{job_id}")))
 
 
-def report(job_id: str) -> Flow[dict[str, Any]]:
-    """What was measured."""
-    return read((yield Call("GET", f"/jobs/{job_id}/report")), lambda numbers: dict(numbers))
+def report(job_id: str, index: int | None = None) -> Flow[dict[str, Any]]:
+    """What was measured; of a batch, in the file at `index`."""
+    path = f"/jobs/{job_id}/report" if index is None else f"/jobs/{job_id}/results/{index}/report"
+    return read((yield Call("GET", path)), lambda numbers: dict(numbers))
 
 
 def report_picture(job_id: str) -> Flow[bytes]:
@@ -250,12 +251,20 @@ def model(name: str) -> Flow[Model]:
     return named[0]
 
 
-def _post(body: Body, options: Options, key: str, held_seconds: float, accept_image: bool = False) -> Call:
+def post(
+    body: Body,
+    options: Options,
+    key: str,
+    held_seconds: float = 0.0,
+    accept_image: bool = False,
+    media_type: str = "application/octet-stream",
+) -> Call:
+    """The request that makes a job. Of the bytes of an image the service looks at the content, not at their type."""
     params: dict[str, Any] = {name: _parameter(value) for name, value in options.items()}
     if held_seconds > 0:
         params["wait"] = round(held_seconds, 1)
     headers = {
-        "Content-Type": "application/octet-stream",  # the server looks at the content
+        "Content-Type": media_type,
         "Idempotency-Key": key,
         "Accept": "image/*, application/json;q=0.5" if accept_image else "application/json",
     }
@@ -266,7 +275,7 @@ def _parameter(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _led_to_nothing(response: httpx.Response) -> bool:
+def led_to_nothing(response: httpx.Response) -> bool:
     """Whether a replayed answer is of a job that failed, was canceled, or whose bytes are gone."""
     if response.status_code >= 400:
         return _problem_type(response) in {*JOB_ENDED_BADLY, "/problems/result-gone"}

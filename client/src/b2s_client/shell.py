@@ -37,7 +37,7 @@ def reported(as_json: bool, to_stderr: bool = False) -> Iterator[None]:
                 err.print(f"request {error.request_id}", highlight=False)
         raise typer.Exit(exit_code(error)) from None
     except KeyboardInterrupt:
-        err.print("Interrupted. Jobs under way go on; run the same command again to fetch the rest.")
+        err.print("Interrupted. What is finished is kept; run the same command again for the rest.")
         raise typer.Exit(INTERRUPTED) from None
 
 

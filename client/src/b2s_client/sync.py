@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import httpx
 
-from . import flows
+from . import batches, flows
 from .arrays import as_body, as_result, exact
+from .batches import BatchImage, BatchResult
 from .calls import Call, Flow
 from .connection import CHUNK_BYTES, call_arguments, client_arguments, content, unreachable
 from .errors import B2SError
@@ -148,6 +149,59 @@ class Client:
         body = image if isinstance(image, bytes) else as_body(image)
         return self._run(flows.submit(body, options, key))
 
+    def denoise_batch(
+        self, images: Iterable[BatchImage], *, timeout: float | None = None, **options: Unpack[Options]
+    ) -> Iterator[BatchResult]:
+        """Denoise many files as one job, or as several where the service or FILES and BYTES allow no more in one.
+
+        Yields each result as soon as it is there, in order. A file that cannot be denoised has an `error` and stops no
+        other. Asked for again it finds its jobs of before. What is sent is best small: a job's files are denoised one
+        after another.
+
+        Args:
+            images: paths of image files, or names with the bytes of one. An archive (zip, tar) stands for its files.
+            timeout: longest time in seconds without a result; default: the client's.
+            options: see `Options`; they hold for every image.
+
+        Raises:
+            ValueError, FileNotFoundError: there are no such images.
+            RequestRefused, ImageRefused, LimitReached: the service takes no such batch, or no file is an image.
+            TimedOut, Unreachable, Unavailable: as `denoise`.
+        """
+        files = batches.listed(images)
+        ahead: list[Job] = []  # one job is sent while the one before it is worked on
+        for group in batches.grouped(files, self.batch_limits()):
+            ahead.append(self._submit_batch(group, options, None))
+            if len(ahead) > 1:
+                yield from self.batch_results(ahead.pop(0).id, timeout=timeout)
+        for job in ahead:
+            yield from self.batch_results(job.id, timeout=timeout)
+
+    def batch_limits(self) -> batches.Limits:
+        """The most files and bytes of one batch, as the service says."""
+        return self._run(batches.limits())
+
+    def submit_batch(self, images: Iterable[BatchImage], *, key: str | None = None, **options: Unpack[Options]) -> Job:
+        """Start one job of many files and return at once; `batch_results` follows it. Raises as `denoise_batch`.
+
+        `key` makes it safe to ask twice; by default the same files with the same options have the same one.
+        """
+        return self._submit_batch(batches.listed(images), options, key)
+
+    def _submit_batch(self, files: Sequence[batches.Sent], options: Options, key: str | None) -> Job:
+        with batches.form(files) as (kind, body):
+            return self._run(batches.submit(kind, body, options, key or batches.batch_key(files, options)))
+
+    def batch_results(self, job_id: str, *, first: int = 0, timeout: float | None = None) -> Iterator[BatchResult]:
+        """The results of a batch from index `first` on, each as soon as it is there; outlives lost connections.
+
+        They end with the job, whichever way it ends: what was done before a cancel is told. Raises as `denoise_batch`,
+        and NotFound, Gone.
+        """
+        following = batches.Following(job_id, self._timeout if timeout is None else timeout, first)
+        while following.goes_on:
+            yield from self._run(following.more())
+
     def finetune(
         self,
         images: Images,
@@ -230,9 +284,9 @@ class Client:
         """Remove the bytes of a job."""
         self._run(flows.delete(job_id))
 
-    def report(self, job_id: str) -> dict[str, Any]:
-        """What was measured: noise, residual, warnings."""
-        return self._run(flows.report(job_id))
+    def report(self, job_id: str, index: int | None = None) -> dict[str, Any]:
+        """What was measured: noise, residual, warnings; of a batch, in the file at `index`."""
+        return self._run(flows.report(job_id, index))
 
     def report_picture(self, job_id: str) -> bytes:
         """The report drawn, as a PNG."""
