@@ -8,13 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    RowMapping,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from store import job_statements as sql
 from store.database import from_now, single
-from store.job import Job, JobError, JobFile, JobState, Progress, Signal
+from store.job import Job, JobError, JobFile, JobKind, JobState, Progress, Signal
 from store.job_changes import advance
 from store.job_queries import Columns, due
 from store.schema import job_files, jobs, tenants
@@ -71,9 +84,9 @@ class JobFiles:
 
     def others_wait(self, job: Job) -> bool:
         """Whether a batch should give way: a job of another tenant could be claimed, or one that is no batch."""
-        query = select(jobs.c.id).where(*_others(jobs.c, job)).limit(1)
         with single(self._engine) as connection:
-            return connection.execute(query).first() is not None
+            bound = {"of_tenant": job.tenant}
+            return connection.execute(_OTHERS[job.kind], bound).first() is not None
 
     def unpack(self, job: Job, files: Sequence[JobFile], size: int) -> Signal:
         """Put what the archives of a batch hold in their place, before the first file is done.
@@ -106,19 +119,20 @@ class JobFiles:
             file: as it is now, with its end.
             result, timings: of the job so far.
         """
-        values = {
-            "lease_until": from_now(self._settings.lease_seconds),
-            "progress": progress.to_dict(),
-            "result": result,
-            "timings": timings,
-            "strikes": 0,
-        }
-        ended = update(job_files).where(c.job_id == job.id, c.number == file.number, _QUEUED)
+        told = {"progress": progress.to_dict(), "result": result, "timings": timings}
         with self._engine.begin() as connection:
-            held = advance(connection, sql.change_of(sql.held(job.id, job.attempt), values), event="progress")
+            held = advance(connection, self._progress, {**sql.bound_to(job), **told}, event="progress")
             if held is not None:
-                connection.execute(ended.values(_end(file)))
+                connection.execute(_END, {"of_job": job.id, "of_number": file.number, **_end(file)})
             return sql.signal_of(None if held is None else held.cancel_requested)
+
+    @cached_property
+    def _progress(self) -> sql.Change:
+        """How a batch that is held moves on; as `job_statements` says, built once."""
+        return sql.change_of(sql.HELD, {"lease_until": from_now(self._settings.lease_seconds), "strikes": 0})
+
+
+_END = update(job_files).where(c.job_id == bindparam("of_job"), c.number == bindparam("of_number"), _QUEUED)
 
 
 def numbered(files: Iterable[JobFile]) -> list[JobFile]:
@@ -127,7 +141,16 @@ def numbered(files: Iterable[JobFile]) -> list[JobFile]:
 
 
 def _others(columns: Columns, job: Job) -> list[ColumnElement[bool]]:
-    return [*due(columns, job.kind), or_(columns.tenant != job.tenant, columns.files.is_(None))]
+    return _others_than(columns, job.kind, job.tenant)
+
+
+def _others_than(columns: Columns, kind: JobKind, tenant: Any) -> list[ColumnElement[bool]]:
+    return [*due(columns, kind), or_(columns.tenant != tenant, columns.files.is_(None))]
+
+
+_OTHERS = {
+    kind: select(jobs.c.id).where(*_others_than(jobs.c, kind, bindparam("of_tenant"))).limit(1) for kind in JobKind
+}
 
 
 def _row(job_id: str, file: JobFile) -> dict[str, Any]:

@@ -46,8 +46,8 @@ def denoise_runner() -> Runner:
     models = WarmModels(register, blobs, settings.device, settings.warm_models, settings.cpu_precision, metrics)
     Workers(engine).register(socket.gethostname(), models.warm_up(settings.quality))
 
-    def take_cores() -> None:
-        torch.set_num_threads(denoise_threads(settings, broker.unheard(JobKind.DENOISE) or 0))
+    def take_cores(pixels: int) -> None:
+        torch.set_num_threads(denoise_threads(settings, pixels, lambda: broker.unheard(JobKind.DENOISE) or 0))
 
     return Runner(
         kind=JobKind.DENOISE,

@@ -68,10 +68,10 @@ class DenoiseWork:
         blobs: Blobs,
         models: WarmModels,
         limits: Limits,
-        take_cores: Callable[[], None] = lambda: None,
+        take_cores: Callable[[int], None] = lambda pixels: None,
         metrics: WorkerMetrics | None = None,
     ) -> None:
-        """`take_cores` is called before the network runs: how many threads it may use depends on who else works."""
+        """`take_cores` hears an image's pixels before the network runs, to choose how many threads it may use."""
         self._blobs = blobs
         self._models = models
         self._limits = limits
@@ -144,7 +144,7 @@ class DenoiseWork:
             if total > 1:
                 attempt.on_page(done, total)
 
-        self._take_cores()
+        self._take_cores(noisy.shape[0] * noisy.shape[1] * noisy.shape[2])
         halved = denoiser.out_of_memory_retries
         with stages("compute"):
             pixels, report = denoiser.denoise_with_report(

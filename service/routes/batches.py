@@ -29,7 +29,7 @@ router = APIRouter(tags=["results"])
 RETRY_SECONDS = "1"
 EXTENSIONS = {ZIP: ".zip", TAR: ".tar"}
 
-GATHER_SECONDS = 0.5
+GATHER_SECONDS = 1.0
 """How long a held list goes on gathering files once it has one: else a quick batch would be asked for each of them."""
 
 PAGE_BYTES = 64 * 2**20
@@ -71,7 +71,7 @@ async def list_results(
 
     With `Accept: application/x-tar` the files that have ended, from the cursor to the first that has not, with their
     results: a tar whose first member, `results.json`, has the list and `next_cursor`. With a wait, the answer is held
-    until there is one, half a second longer for those behind it, and never beyond the end of the job.
+    until there is one, a second longer for those behind it, and never beyond the end of the job.
     """
     job, files = await _followed(services, job, query)
     accept = request.headers.get("accept")
