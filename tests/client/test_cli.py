@@ -89,7 +89,7 @@ def test_a_run_that_is_killed_is_taken_up_where_it_stopped(b2s: Shell) -> None:
     assert {name for name, state in states.items() if state == "skipped"} == there
     assert sum(state == "done" for state in states.values()) == count - len(there)
     with Client(b2s.environment["B2S_URL"]) as client:
-        mine = [job for job in client.jobs(limit=200) if job.raw["input"]["width"] == side]
+        mine = [job for job in client.jobs(limit=200) if job.raw["input"].get("width") == side]
     assert len(mine) == count  # no file was denoised twice
 
 

@@ -10,15 +10,19 @@ from .batches import Limits
 from .inputs import STDIO, Task
 from .suffixes import RESULT_OF
 
-SMALL_BYTES = 256 * 1024
+SMALL_BYTES = 64 * 1024
 """Files up to this go into batches. Of larger ones each is a job, which any worker may take (benchmarks/README.md)."""
 
 FEWEST = 8
 """Fewer small files than this are sent one by one, all at once."""
 
 MOST_FILES = 50
-MOST_BYTES = 4 * 2**20
-"""Of one batch: several of them keep several workers busy, and the first results come early."""
+MOST_BYTES = 2 * 2**20
+"""Of one batch, so that the first results come early."""
+
+AT_ONCE = 4
+SHARE = 16
+"""A batch is worked on by one worker at a time: up to so many of them at first, if each has so many files."""
 
 
 def small(tasks: Sequence[Task], overwrite: bool) -> list[Task]:
@@ -30,7 +34,7 @@ def small(tasks: Sequence[Task], overwrite: bool) -> list[Task]:
 def loads(tasks: Sequence[Task], limits: Limits) -> list[list[Task]]:
     """The tasks in order, in groups as even as they can be, none larger than a batch may be."""
     most = max(min(MOST_FILES, limits.files), 1)
-    count = -(-len(tasks) // most)
+    count = max(-(-len(tasks) // most), min(AT_ONCE, len(tasks) // SHARE))
     made: list[list[Task]] = []
     for number in range(count):
         share = tasks[number * len(tasks) // count : (number + 1) * len(tasks) // count]
