@@ -157,22 +157,7 @@ class AsyncClient:
     async def denoise_batch(
         self, images: Iterable[BatchImage], *, timeout: float | None = None, **options: Unpack[Options]
     ) -> AsyncIterator[BatchResult]:
-        """Denoise many files as one job, or as several where the service or FILES and BYTES allow no more in one.
-
-        Yields each result as soon as it is there, in order. A file that cannot be denoised has an `error` and stops no
-        other. Asked for again it finds its jobs of before. What is sent is best small: a job's files are denoised one
-        after another.
-
-        Args:
-            images: paths of image files, or names with the bytes of one. An archive (zip, tar) stands for its files.
-            timeout: longest time in seconds without a result; default: the client's.
-            options: see `Options`; they hold for every image.
-
-        Raises:
-            ValueError, FileNotFoundError: there are no such images.
-            RequestRefused, ImageRefused, LimitReached: the service takes no such batch, or no file is an image.
-            TimedOut, Unreachable, Unavailable: as `denoise`.
-        """
+        """Yields what became of each of many files, as `Client.denoise_batch` does, which says all of it."""
         files = await asyncio.to_thread(batches.listed, images)
         ahead: list[Job] = []  # one job is sent while the one before it is worked on
         for group in batches.grouped(files, await self.batch_limits()):
