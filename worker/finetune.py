@@ -326,5 +326,6 @@ def _facts(model: NewModel, report: Mapping[str, Any]) -> dict[str, Any]:
         "sigma": report["noise"].get("sigma"),
         "method": report["learning"]["used"],
         "frames": report["frames"],
+        "noise": report["noise"].get("said"),
         **{name: report[name] for name in ("promoted", "scores", "set", "warnings")},
     }

@@ -32,8 +32,10 @@ def made(promoted: bool, gain: float | None) -> str:
 
 def test_the_way_that_was_chosen_is_told() -> None:
     sentence = "10 frames of one series: the scene stands still; learned from: pairs of frames."
-    said = fine_tuned(FineTuned("m", "j", True, {}, None, None, 3, 1, [], frames=sentence, method="thinning"))
-    assert "learned from 3 of 4 files, by thinning" in said and sentence in said
+    noise = "The noise is independent from pixel to pixel."
+    told = {"frames": sentence, "method": "thinning", "noise": noise}
+    said = fine_tuned(FineTuned("m", "j", True, {}, None, None, 3, 1, [], **told))
+    assert "learned from 3 of 4 files, by thinning" in said and sentence in said and noise in said
 
 
 @pytest.mark.parametrize("gain", [0.28, 0.0, -0.1, None])

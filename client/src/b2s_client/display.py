@@ -142,7 +142,7 @@ def fine_tuned(made: FineTuned) -> str:
     verdict = f"[green]It beats its base{_by(gain)}.[/]" if made.promoted else f"[yellow]{_not_shown(gain)}[/]"
     by = f", by {escape(made.method)}" if made.method else ""
     lines = [f"model {made.model}", verdict, f"learned from {made.kept} of {made.kept + made.left_out} files{by}"]
-    lines += [escape(made.frames)] if made.frames else []
+    lines += [escape(said) for said in (made.noise, made.frames) if said]
     lines += [f"[yellow]warning[/] {escape(warning)}" for warning in made.warnings]
     if made.promoted:
         return "\n".join([*lines, f"use it: b2s denoise --model {made.model} …"])

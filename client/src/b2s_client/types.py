@@ -201,8 +201,8 @@ class FineTuned:
 
     `promoted`: it beat its base on images that it did not learn from. `scores` are in dB, estimated without clean
     images; `alpha` and `sigma` are the noise of the set, normalised. `kept` and `left_out` count files.
-    `method` is the one that was used; `frames` says what was found of frames that belong together, and which way was
-    taken.
+    `method` is the one that was used; `noise` and `frames` say what was found of noise that neighbours share and of
+    frames that belong together, and which way was taken.
     """
 
     model: str
@@ -216,6 +216,7 @@ class FineTuned:
     warnings: list[str]
     frames: str | None = None
     method: str | None = None
+    noise: str | None = None
 
     @classmethod
     def from_job(cls, job: Job) -> FineTuned:
@@ -232,6 +233,7 @@ class FineTuned:
             warnings=facts["warnings"],
             frames=(facts.get("frames") or {}).get("sentence"),
             method=facts.get("method"),
+            noise=facts.get("noise"),
         )
 
 

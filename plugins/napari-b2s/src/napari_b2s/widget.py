@@ -190,7 +190,9 @@ class Panel(QWidget):
             words = f"{made.model} beats its base{told}; it is chosen now."
         else:
             words = f"{made.model} is not better than its base{told}, so it is not chosen."
-        self._say("\n".join([words, *filter(None, [made.frames]), *(f"⚠ {text}" for text in made.warnings)]))
+        self._say(
+            "\n".join([words, *filter(None, [made.noise, made.frames]), *(f"⚠ {text}" for text in made.warnings)])
+        )
 
     def _show_models(self, models: list[Model]) -> None:
         chosen = self.model.currentData()
